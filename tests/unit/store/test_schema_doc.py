@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest_store import answer, begin, judgment, open_store, question
+
+from zephyr_bench.records import Answer, Match, SampleScore, Score
+from zephyr_bench.store.schema import metadata
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "schema.md").read_text(encoding="utf-8")
+QUERIES = re.findall(r"^([^\n]+):\n\n```sql\n(.*?)```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
+
+EXPECTED = {
+    "The mean of each category": [
+        ("smol-dpo", "math", 3.0, 1),
+        ("smol-sft", "math", 2.0, 1),
+        ("smol-sft", "writing", 8.0, 1),
+        ("smol-dpo", "writing", 6.0, 1),
+    ],
+    "What each judge has cost": [("rubric", 4, 0, 80, 12, 0.004)],
+    "Answers cut at the token limit": [("smol-dpo", 2, 1)],
+    "Two models' newest runs": [("q1", 1, 8.0, 6.0, -2.0), ("q2", 1, 2.0, 3.0, 1.0)],
+    "The worst answers of a tagged run": [
+        (3.0, "q2: Why?", "So.", "[[7]]"),
+        (6.0, "q1: Why?", "So.", "[[7]]"),
+    ],
+    "Every headline": [
+        ("mt-bench-mini", "smol-dpo", "", "score", 4.5, 0.5),
+        ("mt-bench-mini", "smol-sft", "", "score", 5.0, 0.5),
+        ("mt-bench-mini", "smol-sft", "", "score", 5.0, 0.5),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one model and one of another, whose second answer was cut."""
+    path = tmp_path_factory.mktemp("store") / "results.db"
+    with open_store(path) as store:
+        for model, grades in (("smol-sft", (8.0, 2.0)), ("smol-sft", (8.0, 2.0)), ("smol-dpo", (6.0, 3.0))):
+            run = begin(store, model)
+            for name, category, grade in zip(("q1", "q2"), ("writing", "math"), grades, strict=True):
+                said: Answer = answer(name, model=model)
+                if (model, name) == ("smol-dpo", "q2"):
+                    said = replace(said, finish_reason="length")
+                _, verdict = judgment(name, grade, model=model)
+                run.add_answers([(question(name), said)])
+                run.add_judgments([(Match(question(name), 1, (said,)), verdict)])
+                run.add_samples([SampleScore(name, category, "score", grade, 1)])
+            run.finish("complete", [Score("score", sum(grades) / 2, 0.5, 2), Score("turn-1", 1.0, None, 2)])
+        store.tag(run.id, "nightly")
+    return path
+
+
+@pytest.mark.parametrize(("title", "query"), QUERIES, ids=[title[:30] for title, _ in QUERIES])
+def test_an_example_finds_what_it_says(filled: Path, title: str, query: str) -> None:
+    with closing(sqlite3.connect(f"file:{filled}?mode=ro", uri=True)) as connection:
+        cursor = connection.execute(query)
+        shown = [number for number, column in enumerate(cursor.description) if column[0] != "id"]
+        found = [tuple(row[number] for number in shown) for row in cursor]
+    (expected,) = (rows for start, rows in EXPECTED.items() if title.startswith(start))
+    assert found == expected
+
+
+def test_every_sql_block_is_an_example_with_a_title() -> None:
+    assert len(QUERIES) == DOCUMENT.count("```sql") == len(EXPECTED)
+
+
+@pytest.mark.parametrize("table", metadata.tables.values(), ids=lambda table: table.name)
+def test_every_table_is_told_with_its_columns_in_order(table) -> None:  # type: ignore[no-untyped-def]
+    (line,) = re.findall(rf"^\| `{table.name}` \|[^|]*\|(.*)\|$", DOCUMENT, flags=re.MULTILINE)
+    told = re.sub(r"\([^)]*\)", "", line)
+    assert re.findall(r"`(\w+)`", told) == [column.name for column in table.columns]
+    keys = re.findall(r"\*\*`(\w+)`\*\*", line)
+    assert keys == [column.name for column in table.primary_key]

@@ -1,0 +1,50 @@
+"""Benchmarks by name: the catalogue's YAML, joined to the class of its kind (ours or a plug-in's)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from zephyr_bench import catalogue
+from zephyr_bench.benchmarks.alpaca_eval import AlpacaEval
+from zephyr_bench.benchmarks.mt_bench import MtBench
+from zephyr_bench.benchmarks.open_llm import OpenLlm
+from zephyr_bench.benchmarks.protocol import Benchmark, Job
+from zephyr_bench.errors import UserError, did_you_mean
+from zephyr_bench.yaml_file import check_mapping, load_yaml
+
+__all__ = ["Benchmark", "Job", "headlines", "open_benchmark"]
+
+_BUILT_IN: dict[str, Any] = {"mt_bench": MtBench, "alpaca_eval": AlpacaEval, "open_llm": OpenLlm}
+
+
+def open_benchmark(name: str, *, include: Sequence[Path] = (), **options: Any) -> Benchmark:
+    """The benchmark of that name (or YAML path). `options` go to its class (OpenLlm: data, tasks, …).
+
+    Raises UserError for an unknown name or kind, or a YAML that doesn't fit.
+    """
+    path = catalogue.find("benchmark", name, include)
+    value, lines = load_yaml(path)
+    kind = _kind(value.get("kind"), f"{path} line {lines.get(('kind',), 1)}")
+    spec = check_mapping(kind.Spec, value, lines, str(path))
+    benchmark: Benchmark = kind(spec, name=path.stem, folder=path.parent, **options)
+    return benchmark
+
+
+def _kind(kind: Any, place: str) -> Callable[..., Any] | Any:
+    if kind in _BUILT_IN:
+        return _BUILT_IN[kind]
+    plug_ins = {point.name: point for point in entry_points(group="zephyr_bench.benchmarks")}
+    if kind in plug_ins:
+        return plug_ins[kind].load()
+    raise UserError(f"{place}: unknown kind '{kind}'.{did_you_mean(str(kind), [*_BUILT_IN, *plug_ins])}")
+
+
+def headlines(include: Sequence[Path] = ()) -> dict[str, str]:
+    """Benchmark -> its headline metric, for all of the catalogue."""
+    return {
+        name: open_benchmark(name, include=include).headline
+        for name in catalogue.entries("benchmark", include)
+    }

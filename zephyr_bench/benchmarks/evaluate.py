@@ -1,0 +1,113 @@
+"""One evaluation from start to end: a run in the store, its samples and its scores.
+
+One call is one run. Whatever was asked and judged before, by any run, is read and not made again.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+
+from zephyr_bench import __version__
+from zephyr_bench.benchmarks.protocol import Benchmark, Job
+from zephyr_bench.engines.protocol import Engine
+from zephyr_bench.errors import MissingParts, ServiceError
+from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.progress import Progress
+from zephyr_bench.records import SampleScore, Score
+from zephyr_bench.store import RunStart, RunWriter, Store
+
+_SAMPLES_PER_COMMIT = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    run: str
+    benchmark: str
+    scores: tuple[Score, ...]  # headline first
+
+
+def evaluate(
+    benchmark: Benchmark,
+    engine: Engine,
+    *,
+    judge: Judge | None,
+    store: Store,
+    progress: Progress,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Outcome:
+    """Ask, judge, score and store. Raises MissingParts before any work, ServiceError after storing what was done."""
+    lacking = [*benchmark.missing(), *(judge.missing() if judge else [])]
+    if lacking:
+        raise MissingParts(f"{benchmark.name} on {engine.model.name}", lacking)
+    model = engine.model
+    store.put_model(
+        fingerprint=model.fingerprint,
+        name=model.name,
+        location=model.location,
+        note=model.note,
+        lineage=dict(model.lineage),
+    )
+    start = RunStart(
+        benchmark=benchmark.name,
+        model=model.name,
+        model_fingerprint=model.fingerprint,
+        engine_fingerprint=engine.fingerprint,
+        judge=judge.name if judge else None,
+        judge_fingerprint=judge.fingerprint if judge else None,
+        protocol={**benchmark.protocol(limit), "limit": limit},
+        seed=seed,
+        environment=environment(),
+    )
+    run = store.start_run(start)
+    job = Job(engine=engine, judge=judge, run=run, progress=progress, limit=limit, seed=seed)
+    try:
+        samples = list(_stored(run, benchmark.samples(job)))
+    except KeyboardInterrupt:
+        run.finish("interrupted", [])
+        raise
+    except ServiceError:
+        run.finish("incomplete", [])
+        raise
+    except BaseException:
+        run.finish("failed", [])
+        raise
+    scores = benchmark.aggregate(samples)
+    run.finish("complete", scores)
+    return Outcome(run.id, benchmark.name, tuple(scores))
+
+
+def _stored(run: RunWriter, samples: Iterable[SampleScore]) -> Iterator[SampleScore]:
+    """The samples, in the store in small batches before the next is asked for."""
+    batch: list[SampleScore] = []
+    try:
+        for sample in samples:
+            batch.append(_finite(sample))
+            if len(batch) == _SAMPLES_PER_COMMIT:
+                run.add_samples(batch)
+                yield from batch
+                batch = []
+    finally:
+        run.add_samples(batch)
+    yield from batch
+
+
+def _finite(sample: SampleScore) -> SampleScore:
+    """A NaN is a missing value with a reason, not a number."""
+    if sample.value is not None and sample.value != sample.value:
+        return replace(sample, value=None, reason=sample.reason or "the metric is not a number")
+    return sample
+
+
+def environment() -> dict[str, str]:
+    """What the numbers were made with: our version, Python, the libraries, the processor."""
+    found = {"zephyr-bench": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for package in ("torch", "transformers", "lm_eval", "openai"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

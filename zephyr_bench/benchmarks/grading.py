@@ -1,0 +1,33 @@
+"""Have a judge grade matches, and keep every judgment the moment it exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from zephyr_bench.benchmarks.protocol import Job
+from zephyr_bench.errors import UserError
+from zephyr_bench.records import Judgment, Match
+
+
+def grade(job: Job, matches: Sequence[Match]) -> Iterator[tuple[Match, Judgment]]:
+    """(match, judgment) of every match: the store's first, then new ones as the judge finishes them.
+
+    Raises what the judge raises, after everything that was judged has been stored.
+    """
+    if job.judge is None:
+        raise UserError("this benchmark needs a judge: name one with --judge.")
+    alike: dict[str, list[Match]] = {}  # two questions of the same content share a judgment
+    for match in matches:
+        alike.setdefault(match.key(job.judge.fingerprint), []).append(match)
+    stored = job.run.judgments(list(alike))
+    job.run.use_judgments(stored)
+    for key, judgment in stored.items():
+        yield from ((match, judgment) for match in alike[key])
+    missing = {key: same[0] for key, same in alike.items() if key not in stored}
+    if not missing:
+        return
+    what = f"{job.engine.model.name}: judged by {job.judge.name}"
+    verdicts = job.judge.grade(missing.values())
+    for judgment in job.progress.track(verdicts, what=what, total=len(missing), unit="judgments"):
+        job.run.add_judgments([(missing[judgment.key], judgment)])
+        yield from ((match, judgment) for match in alike[judgment.key])

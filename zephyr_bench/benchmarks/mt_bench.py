@@ -1,0 +1,113 @@
+"""MT-Bench and our own two-turn questions in its form (arXiv 2306.05685).
+
+Asks two turns, has each graded 1-10, and takes means: over all judgments, per turn, per category.
+Temperatures by category, 1024 new tokens and the choice of references follow FastChat's llm_judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from zephyr_bench.benchmarks.asking import ask
+from zephyr_bench.benchmarks.grading import grade
+from zephyr_bench.benchmarks.protocol import Job
+from zephyr_bench.benchmarks.questions import read_questions, with_references
+from zephyr_bench.benchmarks.spec import BenchmarkSpec
+from zephyr_bench.published_file import PublishedFile
+from zephyr_bench.records import Match, Question, SampleScore, Sampling, Score
+from zephyr_bench.stats.means import clustered_mean
+
+
+class MtBenchSpec(BenchmarkSpec):
+    kind: Literal["mt_bench"]
+    headline: str = "score"
+    questions: PublishedFile
+    references: PublishedFile | None = None  # FastChat's reference_answer file; None: those of the questions
+    temperature: Mapping[str, float] = Field(default_factory=dict)  # by category
+    other_temperature: float = Field(0.7, ge=0)  # of a category not named; FastChat's default
+    max_new_tokens: int = Field(1024, gt=0)
+
+
+class MtBench:
+    """Two-turn questions, each turn graded on its own."""
+
+    Spec = MtBenchSpec
+    judged = True
+
+    def __init__(self, spec: MtBenchSpec, *, name: str, folder: Path) -> None:
+        self.name = name
+        self.headline = spec.headline
+        self.default_judge = spec.judge
+        self.margin = spec.margin
+        self._spec = spec
+        self._folder = folder
+
+    def missing(self) -> list[str]:
+        files = (self._spec.questions, self._spec.references)
+        return [told for file in files if file is not None and (told := file.missing(self._folder))]
+
+    def hub_data(self) -> list[str]:
+        return []
+
+    @cached_property
+    def questions(self) -> list[Question]:
+        questions = [question for _, question in read_questions(self._spec.questions.locate(self._folder))]
+        if self._spec.references is None:
+            return questions
+        return with_references(questions, self._spec.references.locate(self._folder))
+
+    def protocol(self, limit: int | None) -> Mapping[str, Any]:
+        spec = self._spec
+        return {
+            "questions": [question.fingerprint for question in self.questions[:limit]],
+            "temperature": {**spec.temperature, "other": spec.other_temperature},
+            "max_new_tokens": spec.max_new_tokens,
+            "references": None if spec.references is None else spec.references.sha256,
+        }
+
+    def size(self, limit: int | None) -> Mapping[str, int]:
+        turns = sum(len(question.turns) for question in self.questions[:limit])
+        return {
+            "questions": len(self.questions[:limit]),
+            "answers": turns,
+            "judgments": turns,
+            "max_new_tokens": self._spec.max_new_tokens,
+        }
+
+    def sampling(self, question: Question) -> Sampling:
+        temperature = self._spec.temperature.get(question.category, self._spec.other_temperature)
+        return Sampling(temperature=temperature, max_new_tokens=self._spec.max_new_tokens)
+
+    def samples(self, job: Job) -> Iterator[SampleScore]:
+        questions = self.questions[: job.limit]
+        answers = ask(job, questions, sampling=self.sampling)
+        matches = [
+            Match(question, turn, answers[question.id][:turn])
+            for question in questions
+            for turn in range(1, len(question.turns) + 1)
+        ]
+        for match, judgment in grade(job, matches):
+            question = match.question
+            yield SampleScore(
+                question.id, question.category, "score", judgment.score, match.turn, judgment.reason
+            )
+
+    def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
+        """`score` is the mean over every graded turn, as FastChat's show_result takes it."""
+        groups: dict[str, list[SampleScore]] = {"score": list(samples)}
+        for turn in sorted({sample.turn for sample in samples}):
+            groups[f"turn-{turn}"] = [sample for sample in samples if sample.turn == turn]
+        for category in sorted({sample.category for sample in samples}):
+            groups[category] = [sample for sample in samples if sample.category == category]
+        return [_score(metric, group) for metric, group in groups.items()]
+
+
+def _score(metric: str, samples: Sequence[SampleScore]) -> Score:
+    graded = [(sample.value, sample.question) for sample in samples if sample.value is not None]
+    mean, stderr = clustered_mean([value for value, _ in graded], [question for _, question in graded])
+    return Score(metric, mean, stderr, len(graded), len(samples) - len(graded))

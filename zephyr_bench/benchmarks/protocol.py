@@ -1,0 +1,66 @@
+"""What a benchmark is: it asks a model and aggregates what came of it.
+
+A third party adds a kind by the entry point group `zephyr_bench.benchmarks`: name -> class with a
+pydantic model `Spec` (the YAML's keys) and `__init__(self, spec, *, name, folder)`.
+`zephyr_bench.testing.benchmarks` holds the conformance suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from zephyr_bench.engines.protocol import Engine
+from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.progress import Progress
+from zephyr_bench.records import SampleScore, Score
+from zephyr_bench.store import RunWriter
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation under way: the parts a benchmark may use.
+
+    Whatever the engine or judge makes goes through `run` (the store) at once, and is looked up
+    there first.
+    """
+
+    engine: Engine
+    judge: Judge | None
+    run: RunWriter
+    progress: Progress
+    limit: int | None = None
+    seed: int = 0
+
+
+@runtime_checkable
+class Benchmark(Protocol):
+    name: str
+    headline: str  # the metric shown where there is room for one
+    judged: bool  # whether it needs a judge
+    default_judge: str | None
+
+    def missing(self) -> list[str]:
+        """What the benchmark still needs (data, a package), a sentence each with what to do; no network."""
+        ...
+
+    def hub_data(self) -> list[str]:
+        """Hub data sets it would have to fetch, none where everything is at hand; no network."""
+        ...
+
+    def protocol(self, limit: int | None) -> Mapping[str, Any]:
+        """What makes two runs comparable: data hash, sampling, few-shot, metric; plain JSON data."""
+        ...
+
+    def size(self, limit: int | None) -> Mapping[str, int]:
+        """What a run asks for, for the plan: {"questions": …, "answers": …, "judgments": …, "max_new_tokens": …}."""
+        ...
+
+    def samples(self, job: Job) -> Iterator[SampleScore]:
+        """Ask, judge and yield each question's score as it is known; stored work is not done again."""
+        ...
+
+    def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
+        """The run's metrics, headline first. Pure; a sample without a value is counted as missing."""
+        ...

@@ -1,0 +1,135 @@
+"""`zephyr-bench doctor`: what is installed and reachable, and what each command still needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zephyr_bench.cli import options as o
+from zephyr_bench.errors import UserError, ZephyrBenchError
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "lm_eval",
+    "openai",
+    "vllm",
+    "fschat",
+    "peft",
+    "psycopg",
+    "ray",
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Look at this model too: files and chat template.")
+    ] = None,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    include: o.Include = None,
+    output: o.OutputFormat = o.Format.table,
+) -> None:
+    """Say what is installed, what is reachable, and what each recipe, benchmark and judge still needs."""
+    folders = tuple(include or ())
+    rows = [*_installed(), *_machine(), *_store(store), *_catalogue(folders)]
+    if model is not None:
+        rows += _model(model, folders)
+    if output is o.Format.json:
+        typer.echo(json.dumps([{"part": a, "state": b, "detail": c} for a, b, c in rows], indent=2))
+        return
+    from zephyr_bench.reports.render import render_table
+
+    typer.echo(render_table(["part", "state", "detail"], rows, output.value), nl=False)
+
+
+Row = tuple[str, str, str]
+
+
+def _installed() -> Iterator[Row]:
+    for package in _PACKAGES:
+        try:
+            yield package, "ok", version(package)
+        except PackageNotFoundError:
+            yield package, "absent", ""
+
+
+def _machine() -> Iterator[Row]:
+    import torch
+
+    from zephyr_bench.hub import offline, reachable
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield "gpu", "ok" if gpus else "none", ", ".join(gpus)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    yield "memory", "ok", f"{memory:.0f} GiB, {os.cpu_count()} processors"
+    yield "disk here", "ok", f"{shutil.disk_usage('.').free / 1024**3:.0f} GiB free"
+    state = "ok" if reachable() else "offline" if offline() else "unreachable"
+    yield "hub", state, "HF_HUB_OFFLINE is set" if offline() else ""
+
+
+def _store(url: str) -> Iterator[Row]:
+    from zephyr_bench.store import Store
+
+    path = url.removeprefix("sqlite:///")
+    if path != url and not Path(path).exists():
+        yield "store", "new", f"{url}: will be made by the first run"
+        return
+    try:
+        with Store(url) as results:
+            yield "store", "ok", f"{url}: {len(results.runs())} runs"
+    except UserError as error:
+        yield "store", "broken", str(error)
+
+
+def _catalogue(include: tuple[Path, ...]) -> Iterator[Row]:
+    """What each entry still needs; a broken YAML is told with its line."""
+    from zephyr_bench import catalogue
+    from zephyr_bench.benchmarks import open_benchmark
+    from zephyr_bench.engines.protocol import EngineOptions
+    from zephyr_bench.judges import open_judge
+    from zephyr_bench.pipeline.plan import open_parts
+    from zephyr_bench.pipeline.requirements import benchmark_parts, recipe_parts
+    from zephyr_bench.recipe import load_recipe
+
+    def judge(name: str) -> list[str]:
+        return open_judge(name, include=include).missing()
+
+    def benchmark(name: str) -> list[str]:
+        return list(benchmark_parts([open_benchmark(name, include=include)]))
+
+    def recipe(name: str) -> list[str]:
+        options = EngineOptions(include=include)
+        loaded = load_recipe(name, include)
+        parts, judges = open_parts(loaded, options)
+        return recipe_parts(loaded, options, [benchmark for _, benchmark, _ in parts], judges)
+
+    for kind, needs in (("judge", judge), ("benchmark", benchmark), ("recipe", recipe)):
+        for name in catalogue.entries(kind, include):
+            try:
+                missing = needs(name)
+            except ZephyrBenchError as error:
+                missing = [str(error)]
+            yield f"{kind} {name}", "needs" if missing else "ok", "; ".join(missing)
+
+
+def _model(name: str, include: tuple[Path, ...]) -> Iterator[Row]:
+    from zephyr_bench.engines import open_engine
+    from zephyr_bench.engines.protocol import EngineOptions, ScoringEngine
+
+    engine = open_engine(name, EngineOptions(include=include))
+    yield f"model {engine.model.name}", "ok", f"{engine.model.location} {engine.model.fingerprint}"
+    if isinstance(engine, ScoringEngine):
+        chat = engine.render([{"role": "user", "content": "{turn 1}"}])
+        yield "chat template", "ok", json.dumps(chat)

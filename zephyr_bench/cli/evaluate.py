@@ -1,0 +1,179 @@
+"""`zephyr-bench mtbench`, `alpaca-eval` and `open-llm`: one model on one benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zephyr_bench.cli import options as o
+from zephyr_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from zephyr_bench.engines.protocol import EngineOptions
+
+Benchmark = Annotated[str | None, typer.Option("--benchmark", help="A benchmark's name or YAML file.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", envvar=o.DATA_ENV, help="A folder of data sets in the hub's layout, used before the hub."
+    ),
+]
+Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")]
+Version = Annotated[int | None, typer.Option("--version", min=1, max=2, help="Of the leaderboard.")]
+ChatTemplate = Annotated[
+    bool | None,
+    typer.Option("--chat-template/--no-chat-template", help="Prompts as chats; default: off for version 1."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("mtbench")(mtbench)
+    app.command("alpaca-eval")(alpaca_eval)
+    app.command("open-llm")(open_llm)
+
+
+def mtbench(
+    model: o.Model,
+    benchmark: Benchmark = None,
+    judge: o.Judge = None,
+    base_url: Annotated[str | None, typer.Option("--base-url", help="Of the judge's server.")] = None,
+    engine: o.Engine = "transformers",
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    batch_size: o.BatchSize = "auto",
+    trust_remote_code: o.TrustRemoteCode = False,
+    limit: o.Limit = None,
+    seed: o.Seed = 0,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    include: o.Include = None,
+    output: o.OutputFormat = o.Format.table,
+    quiet: o.Quiet = False,
+) -> None:
+    """Ask MT-Bench's two-turn questions, have a judge grade the answers, print the scores."""
+    running = _engine_options(engine, dtype, device, batch_size, trust_remote_code, include)
+    run(model, benchmark or "mt-bench", judge, running, limit, seed, store, output, quiet, judge_url=base_url)
+
+
+def alpaca_eval(
+    model: o.Model,
+    version: Version = None,
+    benchmark: Benchmark = None,
+    judge: o.Judge = None,
+    base_url: Annotated[str | None, typer.Option("--base-url", help="Of the judge's server.")] = None,
+    engine: o.Engine = "transformers",
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    batch_size: o.BatchSize = "auto",
+    trust_remote_code: o.TrustRemoteCode = False,
+    limit: o.Limit = None,
+    seed: o.Seed = 0,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    include: o.Include = None,
+    output: o.OutputFormat = o.Format.table,
+    quiet: o.Quiet = False,
+) -> None:
+    """Answer instructions and have a judge choose between each answer and a baseline's."""
+    name = _versioned("alpaca-eval", version, benchmark)
+    running = _engine_options(engine, dtype, device, batch_size, trust_remote_code, include)
+    run(model, name, judge, running, limit, seed, store, output, quiet, judge_url=base_url)
+
+
+def open_llm(
+    model: o.Model,
+    version: Version = None,
+    benchmark: Benchmark = None,
+    tasks: Tasks = None,
+    data: Data = None,
+    chat_template: ChatTemplate = None,
+    engine: o.Engine = "transformers",
+    dtype: o.Dtype = "auto",
+    device: o.Device = "auto",
+    batch_size: o.BatchSize = "auto",
+    trust_remote_code: o.TrustRemoteCode = False,
+    limit: o.Limit = None,
+    seed: o.Seed = 0,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    include: o.Include = None,
+    output: o.OutputFormat = o.Format.table,
+    quiet: o.Quiet = False,
+) -> None:
+    """Run Open LLM Leaderboard tasks, as lm-eval defines them, and average them."""
+    name = _versioned("open-llm", version, benchmark)
+    running = _engine_options(engine, dtype, device, batch_size, trust_remote_code, include)
+    chosen: dict[str, Any] = {"tasks": [task.strip() for task in tasks.split(",")] if tasks else []}
+    if data is not None:
+        if not data.is_dir():
+            raise UserError(
+                f"--data {data}: no such folder; expected data sets in the hub's layout, owner/name/."
+            )
+        chosen["data"] = data.resolve()
+    chosen["chat_template"] = bool(chat_template)
+    run(model, name, None, running, limit, seed, store, output, quiet, **chosen)
+
+
+def _versioned(family: str, version: int | None, benchmark: str | None) -> str:
+    if version is not None and benchmark is not None:
+        raise UserError("--version and --benchmark both name the benchmark: give one of them.")
+    return benchmark or f"{family}-{version or 1}"
+
+
+def _engine_options(
+    engine: str, dtype: str, device: str, batch_size: str, trust_remote_code: bool, include: list[Path] | None
+) -> EngineOptions:
+    from zephyr_bench.engines.protocol import EngineOptions
+
+    return EngineOptions(
+        engine=engine,
+        dtype=dtype,
+        device=device,
+        batch_size=o.batch_size(batch_size),
+        trust_remote_code=trust_remote_code,
+        include=tuple(include or ()),
+    )
+
+
+def run(
+    model: str,
+    benchmark: str,
+    judge: str | None,
+    running: EngineOptions,
+    limit: int | None,
+    seed: int,
+    store: str,
+    output: o.Format,
+    quiet: bool,
+    judge_url: str | None = None,
+    **chosen: Any,
+) -> None:
+    """Find every part, evaluate, print the scores."""
+    from zephyr_bench.benchmarks import open_benchmark
+    from zephyr_bench.benchmarks.evaluate import evaluate
+    from zephyr_bench.engines import open_engine
+    from zephyr_bench.judges import open_judge
+    from zephyr_bench.pipeline.requirements import check_parts
+    from zephyr_bench.progress import Progress
+    from zephyr_bench.reports.scores import render_run
+    from zephyr_bench.store import Store
+
+    asked = open_benchmark(benchmark, include=running.include, **chosen)
+    judging = None
+    if asked.judged:
+        name = judge or asked.default_judge
+        if name is None:
+            raise UserError(f"{asked.name} has no default judge: name one with --judge.")
+        judging = open_judge(name, include=running.include, base_url=judge_url)
+    check_parts(f"{asked.name} on {model}", model, running, [asked], [judging] if judging else [])
+    engine = open_engine(model, running)
+    with Store(store) as results:
+        outcome = evaluate(
+            asked,
+            engine,
+            judge=judging,
+            store=results,
+            progress=Progress(quiet=quiet),
+            limit=limit,
+            seed=seed,
+        )
+        typer.echo(render_run(results, outcome.run, output.value), nl=False)

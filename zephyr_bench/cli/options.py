@@ -1,0 +1,69 @@
+"""The options that commands share, declared once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from zephyr_bench.errors import UserError
+
+STORE_ENV = "ZEPHYR_BENCH_STORE"
+DATA_ENV = "ZEPHYR_BENCH_DATA"
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+Model: TypeAlias = Annotated[
+    str, typer.Option("--model", "-m", help="A checkpoint directory, a packaged model's name, or a hub id.")
+]
+Judge: TypeAlias = Annotated[
+    str | None, typer.Option("--judge", help="A judge's name or YAML file; default: the benchmark's own.")
+]
+Engine: TypeAlias = Annotated[str, typer.Option("--engine", help="What runs the model.")]
+Dtype: TypeAlias = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
+Device: TypeAlias = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+BatchSize: TypeAlias = Annotated[
+    str, typer.Option("--batch-size", help="auto, or the most rows in one batch.")
+]
+Limit: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Only the first N questions (of each task, for Open LLM)."),
+]
+Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of sampled answers.")]
+StoreUrl: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--store", envvar=STORE_ENV, help="Where results are kept.", show_default="sqlite:///zephyr-bench.db"
+    ),
+]
+Include: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--include", help="A folder with benchmarks/, judges/ or trainers/ of your own; repeatable."
+    ),
+]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]
+OutputFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+TrustRemoteCode: TypeAlias = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let the model's repository run its own Python code.")
+]
+DEFAULT_STORE = "sqlite:///zephyr-bench.db"
+
+
+def batch_size(text: str) -> int | None:
+    """--batch-size: None for auto. Raises UserError."""
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise UserError(f"--batch-size {text}: expected auto or a whole number from 1.")
+    return int(text)

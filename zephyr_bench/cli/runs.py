@@ -1,0 +1,115 @@
+"""`zephyr-bench runs`: what the store holds, run by run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zephyr_bench.cli import options as o
+
+if TYPE_CHECKING:
+    from zephyr_bench.store import RunInfo
+
+app = typer.Typer(
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    help="List the runs of the store, newest first; show, tag or delete one.",
+)
+RunId = Annotated[str, typer.Argument(help="A run's id, or the beginning of it.")]
+
+
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="runs")
+
+
+@app.callback(invoke_without_command=True)
+def runs(
+    context: typer.Context,
+    benchmark: Annotated[str | None, typer.Option("--benchmark", help="Only of this benchmark.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Only of the model of this name.")] = None,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    output: o.OutputFormat = o.Format.table,
+) -> None:
+    """List the runs of the store, newest first; show, tag or delete one."""
+    if context.invoked_subcommand is not None:
+        context.obj = store
+        return
+    from zephyr_bench.reports.render import render_table
+    from zephyr_bench.store import Store
+
+    with Store(store) as results:
+        rows = [_summary(run) for run in results.runs(benchmark=benchmark, model=model)]
+    if output is o.Format.json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    columns = ["id", "model", "benchmark", "judge", "status", "created", "tags"]
+    cells = [[", ".join(row[c]) if c == "tags" else row[c] or "" for c in columns] for row in rows]
+    typer.echo(render_table(columns, cells, output.value), nl=False)
+
+
+def _summary(run: RunInfo) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "model": run.model,
+        "benchmark": run.benchmark,
+        "judge": run.judge,
+        "status": run.status,
+        "created": run.created,
+        "tags": list(run.tags),
+    }
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    run: RunId,
+    output: Annotated[o.Format, typer.Option("--format", help="How to print the result.")] = o.Format.table,
+) -> None:
+    """Show one run: its scores, protocol, versions and the model's lineage."""
+    from zephyr_bench.reports.scores import render_run
+    from zephyr_bench.store import Store
+
+    with Store(context.obj) as results:
+        info = results.run(run)
+        if output is not o.Format.json:
+            typer.echo(render_run(results, info.id, output.value), nl=False)
+            return
+        whole = {
+            **_summary(info),
+            "seed": info.seed,
+            "protocol": dict(info.protocol),
+            "environment": dict(info.environment),
+            "model_fingerprint": info.model_fingerprint,
+            "lineage": dict(results.model(info.model_fingerprint).lineage),
+            "scores": json.loads(render_run(results, info.id, "json")),
+        }
+    typer.echo(json.dumps(whole, indent=2))
+
+
+@app.command()
+def tag(
+    context: typer.Context, run: RunId, name: Annotated[str, typer.Argument(help="Such as nightly.")]
+) -> None:
+    """Give a run a tag."""
+    from zephyr_bench.store import Store
+
+    with Store(context.obj) as results:
+        results.tag(results.run(run).id, name)
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    run: RunId,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Delete a run with its scores, and the answers and judgments that no other run uses."""
+    from zephyr_bench.store import Store
+
+    with Store(context.obj) as results:
+        info = results.run(run)
+        if not yes:
+            typer.confirm(f"Delete run {info.id} ({info.model} on {info.benchmark})?", abort=True, err=True)
+        results.delete(info.id)

@@ -1,0 +1,31 @@
+"""Engines run one model. `open_engine` finds the model and the engine; nothing is loaded yet."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import cast
+
+from zephyr_bench.engines.locate import locate
+from zephyr_bench.engines.protocol import Engine, EngineOptions
+from zephyr_bench.errors import UserError, did_you_mean
+
+GROUP = "zephyr_bench.engines"
+_BUILT_IN = ("transformers",)
+
+
+def engine_names() -> list[str]:
+    """Built-in engines and those of installed plug-ins, sorted."""
+    return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
+
+
+def open_engine(model: str, options: EngineOptions) -> Engine:
+    """An engine for a directory, a packaged model's name or a hub id. Cheap. Raises UserError."""
+    if options.engine not in engine_names():
+        raise UserError(f"unknown engine '{options.engine}'.{did_you_mean(options.engine, engine_names())}")
+    source = locate(model, include=options.include)
+    if options.engine == "transformers":
+        from zephyr_bench.engines.transformers_engine import TransformersEngine
+
+        return TransformersEngine(source, options)
+    (point,) = entry_points(group=GROUP, name=options.engine)
+    return cast(Engine, point.load()(source, options))

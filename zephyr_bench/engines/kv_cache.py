@@ -1,0 +1,90 @@
+"""Keys and values of a batch whose rows come and go.
+
+A transformers cache whose layers grow in steps (torch.cat at every token copies everything each
+time). Rows end at the same column, so batches are joined by padding on the left.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+_SLACK = 64  # columns of room made when a layer grows
+
+
+class GrowingLayer(DynamicLayer):
+    """One layer's keys and values (rows, heads, columns, width), views of buffers with room to the right."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Appends columns and returns all of them."""
+        if self._buffers is None:
+            self.lazy_initialization(key_states, value_states)
+            self.set(key_states, value_states)
+            return self.keys, self.values
+        old, new = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
+        if new > self._buffers[0].shape[-2]:
+            room = new + _SLACK + new // 8
+            self._buffers = _grown(self.keys, room), _grown(self.values, room)
+        keys, values = self._buffers
+        keys[:, :, old:new] = key_states
+        values[:, :, old:new] = value_states
+        self.keys, self.values = keys[:, :, :new], values[:, :, :new]
+        return self.keys, self.values
+
+    def set(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Replaces the content. The tensors are never written to: the next update copies them."""
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self.keys, self.values = keys, values
+        self._buffers = keys, values
+
+
+def _grown(tensor: torch.Tensor, columns: int) -> torch.Tensor:
+    rows, heads, used, width = tensor.shape
+    grown = tensor.new_empty(rows, heads, columns, width)
+    grown[:, :, :used] = tensor
+    return grown
+
+
+def new_cache() -> Cache:
+    return Cache(layer_class_to_replicate=GrowingLayer)
+
+
+@torch.inference_mode()
+def keep(cache: Cache, rows: torch.Tensor, *, columns: int) -> None:
+    """Only these rows, and only the last `columns` columns."""
+    for layer in cache.layers:
+        layer.set(layer.keys[rows][:, :, -columns:], layer.values[rows][:, :, -columns:])
+
+
+@torch.inference_mode()
+def join(first: Cache, second: Cache) -> None:
+    """Appends the rows of `second` to `first`; the shorter of the two is padded on the left."""
+    for mine, theirs in zip(first.layers, second.layers, strict=True):
+        columns = max(mine.keys.shape[-2], theirs.keys.shape[-2])
+        mine.set(
+            torch.cat([_padded(mine.keys, columns), _padded(theirs.keys, columns)]),
+            torch.cat([_padded(mine.values, columns), _padded(theirs.values, columns)]),
+        )
+
+
+def _padded(tensor: torch.Tensor, columns: int) -> torch.Tensor:
+    return torch.nn.functional.pad(tensor, (0, 0, columns - tensor.shape[-2], 0))
+
+
+@torch.inference_mode()
+def expanded(cache: Cache, rows: int) -> Cache:
+    """A cache of `rows` copies of a single row; the copy is made when it first grows."""
+    copies = [GrowingLayer() for _ in cache.layers]
+    for copy, layer in zip(copies, cache.layers, strict=True):
+        copy.set(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1))
+    return Cache(layers=copies)

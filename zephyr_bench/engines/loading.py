@@ -1,0 +1,206 @@
+"""Loads a causal language model and says how much of it fits at once.
+
+Out: a LoadedModel, which decoding.py and scoring.py run. Imports torch when it loads, not before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from zephyr_bench.engines.protocol import EngineOptions
+from zephyr_bench.errors import UserError, did_you_mean
+
+_DTYPES = ("float32", "bfloat16", "float16")
+# keys and values of a layer are all that our cache holds; recurrent states are something else
+_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+_CPU_KV_BYTES = 1 << 30  # beside weights and activations, in a machine of a few GiB
+_CPU_ROWS = 32  # more rows gain nothing: the matrix products are busy
+_GPU_ROWS = 256
+_GPU_KV_SHARE = 0.6  # of the memory that is free once the weights are there
+_CPU_FORWARD_TOKENS = 4096
+_GPU_FORWARD_TOKENS = 32768
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How much may be in memory at once."""
+
+    rows: int
+    kv_tokens: int  # rows times columns of the key-value cache
+    forward_tokens: int  # rows times columns of one forward pass
+
+    def rows_of(self, columns: int) -> int:
+        """How many sequences of that length may run together; at least one."""
+        return max(1, min(self.rows, self.kv_tokens // max(1, columns)))
+
+
+@dataclass
+class LoadedModel:
+    """A model with its tokenizer, on its device."""
+
+    model: Any
+    tokenizer: Any
+    device: Any  # torch.device
+    end_tokens: frozenset[int]
+    batching: Batching
+
+    @cached_property
+    def last_logits_only(self) -> dict[str, Any]:
+        """Arguments that keep the forward pass from computing logits nobody reads."""
+        known = inspect.signature(self.model.forward).parameters
+        return {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+
+
+def resolve_device(device: str) -> str:
+    """'cuda' or 'cpu' for 'auto'. Raises UserError for a device that isn't here."""
+    if device == "cpu" or (device == "auto" and "+cpu" in version("torch")):
+        return "cpu"  # known without importing torch
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # torch raises either for an absent or unknown device
+        raise UserError(
+            f"--device {device}: torch {torch.__version__} finds no such device here; use cpu."
+        ) from None
+    return device
+
+
+def resolve_dtype(dtype: str, device: str) -> str:
+    """bfloat16 on a GPU and float32 elsewhere for 'auto'. Raises UserError for an unknown name."""
+    if dtype == "auto":
+        return "bfloat16" if device.startswith("cuda") else "float32"
+    if dtype not in _DTYPES:
+        raise UserError(f"--dtype {dtype}: unknown.{did_you_mean(dtype, (*_DTYPES, 'auto'))}")
+    return dtype
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """transformers draws bars and warns on stderr while loading; ours says how far it is."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_tokenizer(location: str, options: EngineOptions) -> Any:
+    from transformers import AutoTokenizer
+
+    with quiet_transformers(), _readable(location):
+        return AutoTokenizer.from_pretrained(location, trust_remote_code=options.trust_remote_code)
+
+
+def load_config(location: str, options: EngineOptions) -> Any:
+    from transformers import AutoConfig
+
+    with quiet_transformers(), _readable(location):
+        return AutoConfig.from_pretrained(location, trust_remote_code=options.trust_remote_code)
+
+
+def load_model(
+    location: str, tokenizer: Any, options: EngineOptions, *, device: str, dtype: str
+) -> LoadedModel:
+    """Weights on the device, ready to run. Raises UserError for what can't be read or run."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with quiet_transformers(), _readable(location):
+        model = AutoModelForCausalLM.from_pretrained(
+            location,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=options.trust_remote_code,
+        )
+    model = model.to(device).eval()
+    config = model.config.get_text_config(decoder=True)
+    other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION
+    if other or getattr(model, "_is_stateful", False):
+        kind = ", ".join(sorted(other)) or "recurrent state"
+        raise UserError(
+            f"model {location}: {config.model_type} has layers that engine transformers can't batch ({kind})."
+        )
+    return LoadedModel(
+        model, tokenizer, model.device, _end_tokens(model, tokenizer), _batching(model, options)
+    )
+
+
+@contextlib.contextmanager
+def _readable(location: str) -> Iterator[None]:
+    """What transformers and safetensors raise for broken files, as one sentence."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"model {location} can't be loaded: {reason}") from error
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    declared = getattr(model.generation_config, "eos_token_id", None)
+    ends = declared if isinstance(declared, list) else [declared]
+    return frozenset(token for token in (*ends, tokenizer.eos_token_id) if token is not None)
+
+
+def _batching(model: Any, options: EngineOptions) -> Batching:
+    on_gpu = model.device.type == "cuda"
+    forward_tokens = _GPU_FORWARD_TOKENS if on_gpu else _CPU_FORWARD_TOKENS
+    if options.batch_size is not None:
+        return Batching(options.batch_size, 1 << 62, forward_tokens)
+    kv_bytes = _CPU_KV_BYTES
+    if on_gpu:
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(model.device)
+        kv_bytes = int(free * _GPU_KV_SHARE)
+    return Batching(
+        _GPU_ROWS if on_gpu else _CPU_ROWS, kv_bytes // _kv_bytes_per_token(model), forward_tokens
+    )
+
+
+def _kv_bytes_per_token(model: Any) -> int:
+    config = model.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
+
+
+def max_length(config: Any, tokenizer: Any) -> int:
+    """Longest sequence in tokens, as lm-eval 0.4.13 finds it (models/utils.py, resolve_max_length)."""
+    text = getattr(config, "text_config", None) or config
+    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
+        if getattr(text, name, None) is not None:
+            return int(getattr(text, name))
+    declared = getattr(tokenizer, "model_max_length", None)
+    if declared is not None and declared < 10**18:  # transformers writes 1e30 for "unset", GGUF files 1e18
+        return int(declared)
+    return 2048
+
+
+def free(loaded: LoadedModel) -> None:
+    """Gives the device's memory back."""
+    import gc
+
+    import torch
+
+    on_gpu = loaded.device.type == "cuda"
+    loaded.model = None
+    gc.collect()
+    if on_gpu:
+        torch.cuda.empty_cache()

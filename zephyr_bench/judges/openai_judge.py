@@ -1,0 +1,268 @@
+"""Judges by any server that speaks OpenAI's Chat Completions API, with MT-Bench's prompts.
+
+Several calls at once in threads; the SDK retries what may pass (429, 5xx, a broken connection) and waits
+as long as the server asks. A pair is asked in both orders, and a preference that changes with the order
+is a tie, as in FastChat's show_result. Knows no store: verdicts are yielded as they finish.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from zephyr_bench.errors import JudgeUnavailable, UserError, ZephyrBenchError
+from zephyr_bench.fingerprint import fingerprint
+from zephyr_bench.judges import parsers
+from zephyr_bench.judges.prompts import JudgePrompt, read_prompts, render
+from zephyr_bench.published_file import PublishedFile
+from zephyr_bench.recipe import Entry
+from zephyr_bench.records import Judgment, Match, Message
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class Prices(Entry):
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class OpenAiSpec(Entry):
+    kind: Literal["openai"]
+    description: str
+    model: str  # the server's name for it
+    base_url: str = "https://api.openai.com/v1"
+    api_key_env: str = "OPENAI_API_KEY"  # the variable that holds the key; servers on this machine need none
+    temperature: float = Field(0.0, ge=0)
+    max_tokens: int = Field(2048, gt=0)  # of a reply
+    concurrency: int = Field(8, gt=0)  # calls at once
+    max_retries: int = Field(6, ge=0)  # of one call; the waits between double, from half a second to eight
+    timeout_seconds: float = Field(120.0, gt=0)  # of one try
+    usd_per_million_tokens: Prices | None = None  # None: not known
+    prompts: PublishedFile
+    reference_categories: tuple[str, ...] = ("math", "reasoning", "coding")  # FastChat's NEED_REF_CATS
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("expected a URL such as http://127.0.0.1:8000/v1")
+        if url.username or url.password:
+            raise ValueError("holds a password; put the key into the variable of api_key_env")
+        return value.rstrip("/")
+
+
+class OpenAiJudge:
+    Spec = OpenAiSpec
+
+    def __init__(self, spec: OpenAiSpec, *, name: str, folder: Path, base_url: str | None = None) -> None:
+        self.name = name
+        self._spec = spec if base_url is None else _at(spec, base_url)
+        self._folder = folder
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all that a verdict hangs on; a server is known by its address."""
+        spec = self._spec
+        return fingerprint(
+            {
+                "kind": spec.kind,
+                "server": spec.base_url,
+                "model": spec.model,
+                "temperature": spec.temperature,
+                "max_tokens": spec.max_tokens,
+                "prompts": spec.prompts.sha256
+                or fingerprint([p.model_dump() for p in self._prompts.values()]),
+                "reference_categories": sorted(spec.reference_categories),
+                "parser": parsers.VERSION,
+            }
+        )
+
+    @cached_property
+    def _prompts(self) -> Mapping[str, JudgePrompt]:
+        return read_prompts(self._spec.prompts.locate(self._folder))
+
+    def missing(self) -> list[str]:
+        parts = []
+        if self._key() is None:
+            variable = self._spec.api_key_env
+            parts.append(
+                f"an API key for judge {self.name}: set {variable}, or name another judge with --judge"
+            )
+        if absent := self._spec.prompts.missing(self._folder):
+            parts.append(f"the prompts of judge {self.name}: {absent}")
+        return parts
+
+    def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
+        prices = self._spec.usd_per_million_tokens
+        if prices is None:
+            return None
+        return (input_tokens * prices.input + output_tokens * prices.output) / 1e6
+
+    def grade(self, matches: Iterable[Match]) -> Iterator[Judgment]:
+        waiting = iter(matches)
+        failure: ZephyrBenchError | None = None
+        pool = ThreadPoolExecutor(self._spec.concurrency, thread_name_prefix="judge")
+        client = self._client()
+        try:
+            calls: set[Future[Judgment]] = set()
+            while True:
+                if failure is None:  # after a failure, only what is under way is waited for
+                    more = islice(waiting, self._spec.concurrency - len(calls))
+                    calls |= {pool.submit(self._grade_one, client, match) for match in more}
+                if not calls:
+                    break
+                done, calls = wait(calls, return_when=FIRST_COMPLETED)
+                for call in done:
+                    try:
+                        judgment = call.result()
+                    except ZephyrBenchError as error:
+                        failure = failure or error
+                        continue
+                    yield judgment
+        finally:  # Ctrl-C, or a reader that stopped: calls under way are left behind
+            pool.shutdown(wait=False, cancel_futures=True)
+            client.close()
+        if failure is not None:
+            raise failure
+
+    def _grade_one(self, client: OpenAI, match: Match) -> Judgment:
+        chats = [
+            render(self._prompts, order, reference_categories=self._spec.reference_categories)
+            for order in _orders(match)
+        ]
+        replies = [self._ask(client, chat) for chat in chats]
+        texts = [text for text, _, _ in replies]
+        inputs, outputs = sum(n for _, n, _ in replies), sum(n for _, _, n in replies)
+        score, reason = _verdict(match, texts)
+        return Judgment(
+            key=match.key(self.fingerprint),
+            judge=self.name,
+            score=score,
+            reason=reason,
+            reply="\n\n[in the other order]\n".join(texts),
+            input_tokens=inputs,
+            output_tokens=outputs,
+            cost_usd=self.cost_usd(inputs, outputs),
+        )
+
+    def _ask(self, client: OpenAI, chat: list[Message]) -> tuple[str, int, int]:
+        """(reply, input tokens, output tokens). Raises UserError, JudgeUnavailable."""
+        import openai
+
+        spec = self._spec
+        where = f"judge {self.name} at {spec.base_url}"
+        try:
+            reply = client.chat.completions.create(
+                model=spec.model,
+                messages=chat,  # type: ignore[arg-type]
+                temperature=spec.temperature,
+                max_tokens=spec.max_tokens,
+            )
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise UserError(
+                f"{where}: the key was refused ({error.status_code}); put a valid one into {spec.api_key_env}."
+            ) from None
+        except openai.NotFoundError:
+            raise UserError(
+                f"{where}: model '{spec.model}' or the address is not known there (404)."
+            ) from None
+        except openai.APIStatusError as error:
+            tried = (
+                f" after {spec.max_retries + 1} tries"
+                if error.status_code in (408, 409, 429) or error.status_code >= 500
+                else ""
+            )
+            told = self._without_key(_told(error))
+            raise JudgeUnavailable(
+                f"{where} answered {error.status_code}{tried}{told}; run again to go on."
+            ) from None
+        except openai.APITimeoutError:
+            raise JudgeUnavailable(
+                f"{where} did not answer within {spec.timeout_seconds:g} s, {spec.max_retries + 1} times; "
+                f"run again to go on."
+            ) from None
+        except openai.APIConnectionError as error:
+            reason = self._without_key(str(error.__cause__ or error))
+            raise JudgeUnavailable(
+                f"{where} can't be reached ({reason}), {spec.max_retries + 1} times tried; run again to go on."
+            ) from None
+        except (openai.APIError, ValueError) as error:  # a body that is no JSON, or no completion
+            raise JudgeUnavailable(
+                f"{where} sent no Chat Completions reply ({type(error).__name__})."
+            ) from None
+        choices = getattr(reply, "choices", None)
+        if not choices or choices[0].message is None:
+            raise JudgeUnavailable(f"{where} sent no Chat Completions reply (it has no choices).")
+        usage = reply.usage
+        return (
+            choices[0].message.content or "",
+            usage.prompt_tokens if usage else 0,
+            usage.completion_tokens if usage else 0,
+        )
+
+    def _client(self) -> OpenAI:
+        try:
+            from openai import OpenAI
+        except ImportError:
+            raise UserError("the openai package is not installed: pip install openai.") from None
+        spec = self._spec
+        return OpenAI(
+            api_key=self._key() or "none",
+            base_url=spec.base_url,
+            max_retries=spec.max_retries,
+            timeout=spec.timeout_seconds,
+        )
+
+    def _key(self) -> str | None:
+        """The key from the environment; a server on this machine does without."""
+        key = os.environ.get(self._spec.api_key_env, "").strip()
+        return key or ("none" if urlsplit(self._spec.base_url).hostname in _LOOPBACK else None)
+
+    def _without_key(self, text: str) -> str:
+        key = self._key()
+        return text.replace(key, "***") if key and key != "none" else text
+
+
+def _at(spec: OpenAiSpec, base_url: str) -> OpenAiSpec:
+    try:
+        return OpenAiSpec.model_validate({**spec.model_dump(), "base_url": base_url})
+    except ValueError as error:
+        raise UserError(f"--base-url {base_url}: expected a URL such as http://127.0.0.1:8000/v1.") from error
+
+
+def _orders(match: Match) -> list[Match]:
+    if match.rival is None:
+        return [match]
+    return [match, Match(match.question, match.turn, match.rival, match.answers, match.replicate)]
+
+
+def _verdict(match: Match, replies: list[str]) -> tuple[float | None, str | None]:
+    """(score, why there is none)."""
+    if not all(reply.strip() for reply in replies):
+        return None, "the judge's reply is empty"
+    if match.rival is not None:
+        preference = parsers.both_orders(*(parsers.preference(reply) for reply in replies))
+        return preference, None if preference is not None else "no [[A]], [[B]] or [[C]] in the judge's reply"
+    rating = parsers.rating(replies[0])
+    if rating is None:
+        return None, "no [[rating]] in the judge's reply"
+    return rating, None
+
+
+def _told(error: Exception) -> str:
+    """The server's own words, short."""
+    body = getattr(error, "body", None)
+    message = body.get("message") if isinstance(body, dict) else None
+    return f" ({str(message)[:200]})" if message else ""

@@ -1,0 +1,44 @@
+"""What a judge is: it grades one answer, or says which of two is better.
+
+A judge knows no store and no benchmark. A third party adds a backend by the entry point group
+`zephyr_bench.judges`: name -> class with a pydantic model `Spec` (the YAML's keys) and
+`__init__(self, spec, *, name, folder, base_url)`.
+`zephyr_bench.testing.judges` holds the conformance suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
+
+from zephyr_bench.records import Judgment, Match
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Grades matches.
+
+    Making a judge is cheap: no network, no weights. Not thread safe; `grade` may work on many
+    matches at once inside.
+    """
+
+    name: str
+    fingerprint: str
+    """Changes when, and only when, a verdict could: model, prompt, parser, sampling."""
+
+    def missing(self) -> list[str]:
+        """What the judge still needs, a sentence each with what to do (a key, a package); no network."""
+        ...
+
+    def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
+        """What so many tokens cost; None where the price is not known, 0.0 where the judge is free."""
+        ...
+
+    def grade(self, matches: Iterable[Match]) -> Iterator[Judgment]:
+        """Each match's judgment exactly once, as it finishes, in any order; key = match.key(fingerprint).
+
+        A reply that holds no verdict is a Judgment without a score and with a reason. A call that
+        failed for good raises JudgeUnavailable after every finished verdict was yielded; a rejected
+        key or unknown model raises UserError likewise.
+        """
+        ...

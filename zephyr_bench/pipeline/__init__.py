@@ -1,0 +1,1 @@
+"""Joins training and evaluating: what a recipe needs, its plan, and carrying it out."""

@@ -1,0 +1,112 @@
+"""What a command needs, found before any work, and all that is missing told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from zephyr_bench.benchmarks.protocol import Benchmark
+from zephyr_bench.engines.locate import locate
+from zephyr_bench.engines.protocol import EngineOptions
+from zephyr_bench.errors import MissingParts, UserError
+from zephyr_bench.hub import reachable
+from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.recipe import Recipe
+
+# bytes a parameter while training: bf16 weights and gradients, fp32 copies of AdamW (weights, two moments)
+_TRAINING_BYTES_PER_PARAMETER = 16
+_GIB = 1024**3
+
+
+def check_parts(
+    what: str, model: str, options: EngineOptions, benchmarks: Sequence[Benchmark], judges: Sequence[Judge]
+) -> None:
+    """Raises MissingParts with everything that an evaluation lacks. Loads nothing."""
+    lacking = [*_model_parts(model, options), *benchmark_parts(benchmarks), *judge_parts(judges)]
+    if lacking:
+        raise MissingParts(what, lacking)
+
+
+def check_recipe(
+    recipe: Recipe, options: EngineOptions, benchmarks: Sequence[Benchmark], judges: Sequence[Judge]
+) -> None:
+    """Raises MissingParts with everything that a whole recipe lacks. Loads nothing."""
+    lacking = recipe_parts(recipe, options, benchmarks, judges)
+    if lacking:
+        raise MissingParts(f"recipe {recipe.name}", lacking)
+
+
+def recipe_parts(
+    recipe: Recipe, options: EngineOptions, benchmarks: Sequence[Benchmark], judges: Sequence[Judge]
+) -> list[str]:
+    return [
+        *_memory_parts(recipe),
+        *_model_parts(recipe.model, options),
+        *_data_parts(recipe),
+        *benchmark_parts(benchmarks),
+        *judge_parts(judges),
+    ]
+
+
+def benchmark_parts(benchmarks: Iterable[Benchmark]) -> Iterator[str]:
+    wanted: dict[str, str] = {}
+    for benchmark in benchmarks:
+        yield from benchmark.missing()
+        wanted |= dict.fromkeys(benchmark.hub_data(), benchmark.name)
+    if wanted and not reachable():
+        names = ", ".join(sorted(wanted))
+        yield f"the hub does not answer from here, and {names} must come from it: name a folder of data sets with --data"
+
+
+def judge_parts(judges: Iterable[Judge]) -> Iterator[str]:
+    told = {part: None for judge in judges for part in judge.missing()}
+    yield from told
+
+
+def _model_parts(model: str, options: EngineOptions) -> Iterator[str]:
+    try:
+        locate(model, include=options.include)
+    except UserError as error:
+        yield str(error).removesuffix(".")
+
+
+def _data_parts(recipe: Recipe) -> Iterator[str]:
+    """Training data that is neither a file here nor to be had from the hub."""
+    sources = [*(recipe.dsft.data if recipe.dsft else ()), *(recipe.ddpo.data if recipe.ddpo else ())]
+    if recipe.ddpo and recipe.ddpo.held_out:
+        sources.append(recipe.ddpo.held_out)
+    if recipe.feedback:
+        sources += [source for source in (recipe.feedback.prompts, recipe.feedback.held_out) if source]
+    hub = sorted({source.hub for source in sources if source.hub})
+    for source in sources:
+        if source.file and not recipe.resolve(source.file).is_file():
+            yield f"training data {recipe.resolve(source.file)} does not exist"
+    if hub and not reachable():
+        yield f"the hub does not answer from here, and {', '.join(hub)} must come from it: go online, or name files in the recipe"
+
+
+def training_memory_gib(parameters: float) -> float:
+    """Memory of weights, gradients and AdamW's states in mixed precision, without activations."""
+    return parameters * _TRAINING_BYTES_PER_PARAMETER / _GIB
+
+
+def _memory_parts(recipe: Recipe) -> Iterator[str]:
+    """A GPU for models too large to train in this machine's memory."""
+    if recipe.parameters is None or not recipe.stages:
+        return
+    needed = training_memory_gib(recipe.parameters)
+    found = _gpu_memory_gib()
+    if found >= needed:
+        return
+    here = f"{found:.0f} GiB found" if found else "none found"
+    yield (
+        f"GPU memory for full fine-tuning of {recipe.parameters / 1e9:.1f} billion parameters: "
+        f"at least {needed:.0f} GiB before activations, {here}"
+    )
+
+
+def _gpu_memory_gib() -> float:
+    """Of the largest GPU: this release trains on one device."""
+    import torch
+
+    sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
+    return max(sizes, default=0) / _GIB

@@ -1,0 +1,96 @@
+"""The stages of a recipe, one after the other: dSFT, AI feedback, dDPO. A finished stage is not done again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from zephyr_bench.engines.locate import locate
+from zephyr_bench.engines.protocol import EngineOptions, ModelSource
+from zephyr_bench.progress import Progress
+from zephyr_bench.recipe import Recipe
+from zephyr_bench.store import Store
+from zephyr_bench.trainers.data import Pair, read_pairs
+from zephyr_bench.trainers.ddpo import train_ddpo
+from zephyr_bench.trainers.dsft import train_dsft
+
+
+@dataclass
+class Timings:
+    """Seconds that each stage took in this process, and its budget in minutes."""
+
+    rows: list[tuple[str, float, float | None]] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str, budget_minutes: float | None) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.rows.append((name, time.monotonic() - started, budget_minutes))
+
+    def lines(self) -> list[str]:
+        return [
+            f"{name}: {_clock(seconds)}" + (f" of {_clock(60 * budget)}" if budget else "")
+            for name, seconds, budget in self.rows
+        ]
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+@dataclass(frozen=True)
+class Trained:
+    models: Mapping[str, ModelSource]  # "start", "dsft", "ddpo": those the recipe has
+    held_out: Sequence[Pair]  # pairs that no stage was trained on
+
+
+def train_stages(
+    recipe: Recipe,
+    options: EngineOptions,
+    *,
+    store: Store,
+    out: Path,
+    progress: Progress,
+    until: str | None = None,
+    timings: Timings | None = None,
+) -> Trained:
+    """Every stage of the recipe, or those up to and with `until`. Raises UserError before work where it can."""
+    timings = timings or Timings()
+    stages = recipe.stages if until is None else recipe.stages[: recipe.stages.index(until) + 1]
+    models = {"start": locate(recipe.model, include=options.include)}
+    pairs: Sequence[Pair] = ()
+    held_out: Sequence[Pair] = ()
+    if recipe.dsft and "dsft" in stages:
+        with timings.stage("dsft", recipe.dsft.budget_minutes):
+            models["dsft"] = train_dsft(
+                recipe.dsft,
+                models["start"],
+                recipe=recipe,
+                out=out / "dsft",
+                progress=progress,
+                device=options.device,
+            )
+    if recipe.feedback and "feedback" in stages:
+        with timings.stage("feedback", recipe.feedback.budget_minutes):
+            pairs, held_out = _feedback(
+                recipe, recipe.feedback, models, options, store, out / "feedback", progress
+            )
+    if recipe.ddpo and "ddpo" in stages:
+        if recipe.ddpo.data:
+            pairs = [pair for source in recipe.ddpo.data for pair in read_pairs(source, recipe=recipe)]
+        if recipe.ddpo.held_out:
+            held_out = read_pairs(recipe.ddpo.held_out, recipe=recipe)
+        with timings.stage("ddpo", recipe.ddpo.budget_minutes):
+            models["ddpo"] = train_ddpo(
+                recipe.ddpo,
+                models.get("dsft", models["start"]),
+                pairs,
+                recipe=recipe,
+                out=out / "ddpo",
+                progress=progress,
+                device=options.device,
+            )
+    return Trained(models, held_out)

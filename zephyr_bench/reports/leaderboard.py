@@ -1,0 +1,213 @@
+"""The leaderboard: models ranked by the runs that count, every number with its standard error.
+
+Standings (standings.py) come in; records for machines and tables for people go out. A run that isn't
+complete has no row: it is named below the table. Published figures are marked and never mixed in unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zephyr_bench.errors import UserError, did_you_mean
+from zephyr_bench.reports.escaping import visible
+from zephyr_bench.reports.published import Published, load_published
+from zephyr_bench.reports.ranking import (
+    RECORD_KEYS,
+    Column,
+    Headlines,
+    column_of,
+    columns_of,
+    descending,
+    headline_of,
+    ranked,
+    records,
+)
+from zephyr_bench.reports.render import MISSING, Notes, render_records, render_table, with_error
+from zephyr_bench.reports.standings import (
+    Standing,
+    checkpoint_labels,
+    from_published,
+    left_out,
+    measured,
+    runs_that_count,
+)
+
+if TYPE_CHECKING:
+    from zephyr_bench.store import RunInfo, Store
+
+
+def render_leaderboard(
+    store: Store,
+    headlines: Headlines,
+    *,
+    format: str,
+    benchmark: str | None = None,
+    published: bool = False,
+    include: Sequence[Path] = (),
+) -> str:
+    """The leaderboard as table, markdown, csv or json text; the same store gives the same bytes.
+
+    `headlines` maps a benchmark to its headline metric and gives the order of columns. Without
+    `benchmark` people see a headline column each; machines always get every metric. Raises UserError
+    for a benchmark that nobody knows, and for people where there is nothing to show.
+    """
+    every_run = store.runs()
+    runs = [run for run in every_run if benchmark in (None, run.benchmark)]
+    sources = load_published(include)
+    _check_known(benchmark, headlines, every_run, sources)
+    scores = store.scores_of([run.id for run in runs_that_count(runs)])
+    found = measured(runs, scores, checkpoint_labels(every_run))
+    if published:
+        found += [entry for entry in from_published(sources) if benchmark in (None, entry.benchmark)]
+    if format in ("json", "csv"):
+        return render_records(records(found, headlines), RECORD_KEYS, format)
+    unfinished = [_unfinished(run) for run in left_out(runs)]
+    if not found:
+        raise UserError(_nothing(benchmark, runs, unfinished))
+    if benchmark is None:
+        return headline_table(found, headlines, format, more_notes=unfinished)
+    return metric_table(found, headlines, format, more_notes=unfinished)
+
+
+def headline_table(
+    standings: Sequence[Standing],
+    headlines: Headlines,
+    format: str,
+    *,
+    more_notes: Sequence[str] = (),
+) -> str:
+    """A row a model, a column a benchmark's headline metric (and judge, where several graded).
+
+    Sorted by the first column, then the next, then the name; who has no number there comes last. What was
+    measured here stands above what others published.
+    """
+    notes = Notes()
+    rows: dict[tuple[str, str, str], dict[Column, Standing]] = {}  # by name, note and published source
+    for standing in standings:
+        if standing.score(headline_of(standing.benchmark, standings, headlines)) is not None:
+            name = (standing.model, standing.model_note, standing.source)
+            rows.setdefault(name, {})[column_of(standing)] = standing
+    columns = [c for c in columns_of(standings, headlines) if any(c in row for row in rows.values())]
+    metrics = {column: headline_of(column[0], standings, headlines) for column in columns}
+
+    def place(key: tuple[str, str, str]) -> tuple[Any, ...]:
+        scores = [rows[key][c].score(metrics[c]) if c in rows[key] else None for c in columns]
+        return (key[2] != "", *(descending(score) for score in scores), key)
+
+    cells = []
+    for key in sorted(rows, key=place):
+        entries = [rows[key].get(column) for column in columns]
+        label = _name(next(entry for entry in entries if entry is not None), notes)
+        numbers = [_cell(e, metrics[c], notes) for c, e in zip(columns, entries, strict=True)]
+        cells.append([label, *numbers])
+    heads = [f"{column[0]} {metrics[column]}{_by(column, columns)}" for column in columns]
+    below = [*_key_to_marks(standings), *notes.lines(), *_only_by_metric(standings, rows), *more_notes]
+    numeric = range(1, len(heads) + 1)
+    return render_table(["model", *heads], cells, format, numeric=numeric, notes=below)
+
+
+def metric_table(
+    standings: Sequence[Standing],
+    headlines: Headlines,
+    format: str,
+    *,
+    more_notes: Sequence[str] = (),
+) -> str:
+    """One benchmark: a row a model, a column a metric; judge by judge, sorted by the headline metric."""
+    notes = Notes()
+    columns = columns_of(standings, headlines)
+    benchmark = columns[0][0]
+    in_order = [standing for column in columns for standing in ranked(standings, column, headlines)]
+    metrics = list(dict.fromkeys(score.metric for standing in in_order for score in standing.scores))
+    headline = headline_of(benchmark, standings, headlines)
+    metrics.sort(key=lambda metric: metric != headline)
+    several = len(columns) > 1
+    cells = [
+        [
+            _name(standing, notes),
+            *([standing.judge or MISSING] if several else []),
+            *(_cell(standing, metric, notes) for metric in metrics),
+        ]
+        for standing in in_order
+    ]
+    heads = ["model", *(["judge"] if several else []), *metrics]
+    judge = columns[0][1]
+    title = benchmark if several or judge is None else f"{benchmark}, judged by {judge}"
+    below = [*_key_to_marks(standings), *notes.lines(), *more_notes]
+    numeric = range(len(heads) - len(metrics), len(heads))
+    return render_table(heads, cells, format, numeric=numeric, title=title, notes=below)
+
+
+def _by(column: Column, columns: Sequence[Column]) -> str:
+    benchmark, judge = column
+    if sum(name == benchmark for name, _ in columns) < 2:
+        return ""
+    return f" by {judge}" if judge else " (judge not told)"
+
+
+def _name(standing: Standing, notes: Notes) -> str:
+    name = f"{standing.model} ({standing.model_note})" if standing.model_note else standing.model
+    return f"{name} †{notes.mark(standing.source)}" if standing.published else name
+
+
+def _cell(standing: Standing | None, metric: str, notes: Notes) -> str:
+    score = standing.score(metric) if standing else None
+    if standing is None or score is None:
+        return MISSING
+    text = with_error(score.value, score.stderr)
+    if score.missing:
+        text += notes.mark(f"no score for {score.missing} of {score.n + score.missing}; left out of the mean")
+    for remark in standing.remarks:
+        text += notes.mark(remark)
+    for noted, remark in standing.figure_notes:
+        if noted == metric:
+            text += notes.mark(remark)
+    return text
+
+
+def _key_to_marks(standings: Sequence[Standing]) -> list[str]:
+    lines = []
+    if any(score.stderr is not None for standing in standings for score in standing.scores):
+        lines.append("± standard error")
+    if any(standing.published for standing in standings):
+        lines.append("† published by others, not measured here")
+    return lines
+
+
+def _only_by_metric(standings: Sequence[Standing], shown: Mapping[tuple[str, str, str], Any]) -> list[str]:
+    """Names benchmarks with figures that this table has no column for."""
+    hidden = {
+        s.benchmark for s in standings if column_of(s) not in {c for row in shown.values() for c in row}
+    }
+    return [f"more figures with --benchmark {name}" for name in sorted(hidden)]
+
+
+def _unfinished(run: RunInfo) -> str:
+    """A line for a run that is left out."""
+    states = {"running": "is still running or was killed", "failed": "failed"}
+    state = states.get(run.status, f"is {run.status}")
+    what = f"run {run.id} of {visible(run.model)} on {run.benchmark}"
+    return f"left out: {what} {state}; the same command again finishes it"
+
+
+def _check_known(
+    benchmark: str | None, headlines: Headlines, runs: Sequence[RunInfo], sources: Sequence[Published]
+) -> None:
+    if benchmark is None:
+        return
+    printed = {table.benchmark for source in sources for table in source.tables}
+    known = {*headlines, *(run.benchmark for run in runs), *printed}
+    if benchmark not in known:
+        raise UserError(f"unknown benchmark '{benchmark}'.{did_you_mean(benchmark, known)}")
+
+
+def _nothing(benchmark: str | None, runs: Sequence[RunInfo], unfinished: Sequence[str]) -> str:
+    what = f" of {benchmark}" if benchmark else ""
+    if runs:
+        return f"the store holds no complete run{what}:" + "".join(f"\n  - {line}" for line in unfinished)
+    return (
+        f"the store holds no run{what} yet: make one with `zephyr-bench mtbench --model MODEL` (alpaca-eval, "
+        f"open-llm) or `zephyr-bench train-and-eval --recipe RECIPE`; --published shows others' figures."
+    )

@@ -1,0 +1,75 @@
+"""The order of a leaderboard: which column comes first, which model, which metric. Pure.
+
+Also the records that machines get: one for each score, in that order, at full precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zephyr_bench.records import Score
+from zephyr_bench.reports.standings import Standing
+
+RECORD_KEYS = ("model", "benchmark", "metric", "value", "stderr", "n", "judge", "run", "published")
+Column = tuple[str, str | None]  # benchmark, judge
+Headlines = Mapping[str, str]  # benchmark -> metric
+
+
+def records(standings: Sequence[Standing], headlines: Headlines) -> list[dict[str, Any]]:
+    """One record a score: benchmark by benchmark, judge by judge, best model and headline metric first."""
+    return [
+        {
+            "model": standing.model,
+            "benchmark": standing.benchmark,
+            "metric": score.metric,
+            "value": score.value,
+            "stderr": score.stderr,
+            "n": score.n or None if standing.published else score.n,
+            "judge": standing.judge,
+            "run": standing.run,
+            "published": standing.published,
+        }
+        for column in columns_of(standings, headlines)
+        for standing in ranked(standings, column, headlines)
+        for score in standing.scores
+    ]
+
+
+def column_of(standing: Standing) -> Column:
+    return standing.benchmark, standing.judge
+
+
+def columns_of(standings: Sequence[Standing], headlines: Headlines) -> list[Column]:
+    """Benchmarks in the order of `headlines`, others after them by name; judges by name, unnamed last.
+
+    What was measured here comes before what only others published.
+    """
+    order = {name: index for index, name in enumerate(headlines)}
+    ours = {standing.benchmark for standing in standings if not standing.published}
+
+    def place(column: Column) -> tuple[Any, ...]:
+        benchmark, judge = column
+        rank = order.get(benchmark, len(order))
+        return benchmark not in ours, rank, benchmark, judge is None, judge or ""
+
+    return sorted({column_of(standing) for standing in standings}, key=place)
+
+
+def headline_of(benchmark: str, standings: Sequence[Standing], headlines: Headlines) -> str:
+    """The caller's, or for a benchmark it doesn't know the first metric of a run: runs put it first."""
+    if benchmark in headlines:
+        return headlines[benchmark]
+    scores = (score.metric for entry in standings if entry.benchmark == benchmark for score in entry.scores)
+    return next(scores, "")
+
+
+def ranked(standings: Sequence[Standing], column: Column, headlines: Headlines) -> list[Standing]:
+    metric = headline_of(column[0], standings, headlines)
+    group = [standing for standing in standings if column_of(standing) == column]
+    return sorted(group, key=lambda s: (descending(s.score(metric)), s.model, s.source, s.run or ""))
+
+
+def descending(score: Score | None) -> tuple[bool, float]:
+    """Sorts high values first and missing ones last."""
+    return (True, 0.0) if score is None or score.value is None else (False, -score.value)

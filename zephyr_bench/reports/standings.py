@@ -1,0 +1,171 @@
+"""Who stands where: for each model, benchmark and judge the run that counts, or a published figure.
+
+In: runs with their scores, published sources. Out: standings with their labels and remarks. Pure; the
+tables are made of them in leaderboard.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zephyr_bench.fingerprint import canonical_json, short
+from zephyr_bench.records import Score
+from zephyr_bench.reports.protocols import differing_fields
+from zephyr_bench.reports.published import Published
+
+if TYPE_CHECKING:
+    from zephyr_bench.store import RunInfo
+
+Scores = Mapping[str, Sequence[Score]]  # by run
+Labels = Mapping[tuple[str, str], str]  # by fingerprint and name
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One model on one benchmark, graded by one judge."""
+
+    model: str  # the name, with @ and 8 hex digits where two checkpoints share it
+    model_note: str  # "quantised"
+    benchmark: str
+    judge: str | None
+    scores: tuple[Score, ...]  # headline first
+    run: str | None  # None: published, not measured here
+    source: str = ""  # of a published figure
+    remarks: tuple[str, ...] = ()  # on the whole standing
+    figure_notes: tuple[tuple[str, str], ...] = ()  # (metric, remark) of published figures
+
+    @property
+    def published(self) -> bool:
+        return self.run is None
+
+    def score(self, metric: str) -> Score | None:
+        return next((score for score in self.scores if score.metric == metric), None)
+
+
+def measured(runs: Sequence[RunInfo], scores: Scores, labels: Labels) -> list[Standing]:
+    """The run that counts for each checkpoint (fingerprint and name), benchmark and judge.
+
+    That is the newest complete run; one with a --limit only where no run without it is complete, so
+    that a quick trial doesn't hide a whole result. `runs` are newest first.
+    """
+    chosen = runs_that_count(runs)
+    remarks = _remarks(chosen, labels)
+    return [
+        Standing(
+            model=labels[run.model_fingerprint, run.model],
+            model_note=run.note or "",
+            benchmark=run.benchmark,
+            judge=run.judge,
+            scores=tuple(scores.get(run.id, ())),
+            run=run.id,
+            remarks=remarks[run.id],
+        )
+        for run in chosen
+    ]
+
+
+def runs_that_count(runs: Sequence[RunInfo]) -> list[RunInfo]:
+    """One complete run for each (checkpoint, benchmark, judge); see `measured`."""
+    complete = [run for run in runs if run.status == "complete"]
+    kept: dict[tuple[str, str, str, str | None], RunInfo] = {}
+    for run in (*(r for r in complete if not is_limited(r)), *(r for r in complete if is_limited(r))):
+        kept.setdefault((run.model_fingerprint, run.model, run.benchmark, run.judge), run)
+    return list(kept.values())
+
+
+def is_limited(run: RunInfo) -> bool:
+    return run.protocol.get("limit") is not None
+
+
+def left_out(runs: Sequence[RunInfo]) -> list[RunInfo]:
+    """The newest run of each (checkpoint, benchmark, judge) that has no complete one."""
+    whole = {_key(run) for run in runs if run.status == "complete"}
+    newest: dict[tuple[str, str, str, str | None], RunInfo] = {}
+    for run in runs:
+        if _key(run) not in whole:
+            newest.setdefault(_key(run), run)
+    return list(newest.values())
+
+
+def _key(run: RunInfo) -> tuple[str, str, str, str | None]:
+    return run.model_fingerprint, run.model, run.benchmark, run.judge
+
+
+def checkpoint_labels(runs: Sequence[RunInfo]) -> dict[tuple[str, str], str]:
+    """(fingerprint, name) -> its label: the name, or name@12ab34cd where several checkpoints share it."""
+    checkpoints = {(run.model_fingerprint, run.model) for run in runs}
+    times = Counter(name for _, name in checkpoints)
+    return {
+        (fingerprint, name): f"{name}@{short(fingerprint)}" if times[name] > 1 else name
+        for fingerprint, name in checkpoints
+    }
+
+
+def _remarks(runs: Sequence[RunInfo], labels: Labels) -> dict[str, tuple[str, ...]]:
+    """What a reader must know before comparing a run with the others of its benchmark and judge."""
+    groups: dict[tuple[str, str | None], list[RunInfo]] = {}
+    for run in runs:
+        groups.setdefault((run.benchmark, run.judge), []).append(run)
+    told: dict[str, tuple[str, ...]] = {}
+    for group in groups.values():
+        usual = _usual(group)
+        for run in group:
+            told[run.id] = tuple(_odd(run, usual, labels))
+    return told
+
+
+def _usual(group: Sequence[RunInfo]) -> RunInfo:
+    """The run whose protocol and judge most of the group share; of equals the first, which is the newest."""
+    times = Counter(_conditions(run) for run in group)
+    return max(group, key=lambda run: times[_conditions(run)])
+
+
+def _conditions(run: RunInfo) -> str:
+    return canonical_json([dict(run.protocol), run.judge_fingerprint])
+
+
+def _odd(run: RunInfo, usual: RunInfo, labels: Labels) -> list[str]:
+    remarks = []
+    if is_limited(run):
+        remarks.append(f"only the first questions: --limit {run.protocol['limit']}")
+    against = labels[usual.model_fingerprint, usual.model]
+    fields = differing_fields(_without_limit(usual), _without_limit(run))
+    if fields and is_limited(run) == is_limited(usual):
+        shown = "; ".join(fields[:3]) + (f"; {len(fields) - 3} more" if len(fields) > 3 else "")
+        remarks.append(f"asked otherwise than {against} ({shown})")
+    if run.judge_fingerprint != usual.judge_fingerprint:
+        versions = f"{short(usual.judge_fingerprint or '')} against {short(run.judge_fingerprint or '')}"
+        remarks.append(f"judged by another version of {run.judge} than {against} was ({versions})")
+    return remarks
+
+
+def _without_limit(run: RunInfo) -> dict[str, Any]:
+    return {key: value for key, value in run.protocol.items() if key != "limit"}
+
+
+def from_published(sources: Sequence[Published]) -> list[Standing]:
+    """A standing for each model of each published table; figures of one place and judge stay together."""
+    grouped: dict[tuple[str, str, str | None, str], list[tuple[Score, str]]] = {}
+    for source in sources:
+        for table in source.tables:
+            for figure in table.figures:
+                metric = figure.metric or table.metric or ""
+                score = Score(metric, figure.value, figure.stderr, figure.n or 0)
+                key = (figure.model, table.benchmark, table.judge, source.source)
+                grouped.setdefault(key, []).append((score, figure.note))
+    return [
+        Standing(
+            model=model,
+            model_note="",
+            benchmark=benchmark,
+            judge=judge,
+            scores=tuple(score for score, _ in figures),
+            run=None,
+            source=source,
+            figure_notes=tuple((score.metric, note) for score, note in figures if note),
+        )
+        for (model, benchmark, judge, source), figures in grouped.items()
+    ]

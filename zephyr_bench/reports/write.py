@@ -1,0 +1,32 @@
+"""Write a report to a file: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from zephyr_bench.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """The text as UTF-8, in place of what was there; missing folders are made. Raises UserError."""
+    target = Path(os.path.realpath(path))  # a link's target is replaced, not the link
+    temporary = target.with_name(f".{target.name[:50]}.{os.getpid()}.part")
+    try:
+        if (
+            target.exists() and not target.is_file()
+        ):  # a pipe or a device can't be replaced; a folder fails here
+            target.write_text(text, encoding="utf-8", newline="\n")
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path} can't be written: {reason}; name another place with --output.") from None

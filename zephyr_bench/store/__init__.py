@@ -1,0 +1,11 @@
+"""The results store: models, runs, answers, judgments and scores, each kept the moment it exists.
+
+`Store` opens it and reads, `RunWriter` writes one run. Knows no engine, judge, benchmark or report.
+The tables are told in schema.py, for those who write SQL.
+"""
+
+from zephyr_bench.store.run_info import ModelInfo, RunInfo, RunStart
+from zephyr_bench.store.run_writer import RunWriter
+from zephyr_bench.store.store import DEFAULT_URL, Store
+
+__all__ = ["DEFAULT_URL", "ModelInfo", "RunInfo", "RunStart", "RunWriter", "Store"]

@@ -1,0 +1,57 @@
+"""What is told of a run when it begins, and what the store tells of runs and models afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+STATUSES = ("running", "complete", "incomplete", "interrupted", "failed")
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """All that is known of a run before its first answer."""
+
+    benchmark: str
+    model: str
+    model_fingerprint: str  # of a model that `Store.put_model` was given
+    engine_fingerprint: str
+    judge: str | None = None
+    judge_fingerprint: str | None = None
+    protocol: Mapping[str, Any] = field(default_factory=dict, hash=False)  # plain JSON data
+    seed: int = 0
+    environment: Mapping[str, Any] = field(default_factory=dict, hash=False)  # versions, hardware
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run as the store knows it. `status` is one of STATUSES; times are UTC, ISO 8601."""
+
+    id: str
+    benchmark: str
+    model: str
+    model_fingerprint: str
+    engine_fingerprint: str
+    judge: str | None
+    judge_fingerprint: str | None
+    status: str
+    created: str
+    finished: str | None
+    tags: tuple[str, ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    seed: int = 0
+    note: str = ""  # the model's: "quantised"
+    environment: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A checkpoint as the store knows it, with how it came to be."""
+
+    fingerprint: str
+    name: str
+    location: str
+    note: str
+    lineage: Mapping[str, Any] = field(hash=False)
+    created: str = ""

@@ -1,0 +1,298 @@
+"""The results store, opened: runs begin here, and every report reads here."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, update
+
+from zephyr_bench import __version__
+from zephyr_bench.errors import UserError, did_you_mean
+from zephyr_bench.records import Answer, Judgment, SampleScore, Score
+from zephyr_bench.store import rows
+from zephyr_bench.store.connection import Database
+from zephyr_bench.store.run_info import ModelInfo, RunInfo, RunStart
+from zephyr_bench.store.run_writer import RunWriter
+from zephyr_bench.store.schema import (
+    answers,
+    judgments,
+    models,
+    questions,
+    run_answers,
+    run_judgments,
+    runs,
+    samples,
+    scores,
+    tags,
+)
+from zephyr_bench.store.writers import Writer, is_dead, this_process
+
+DEFAULT_URL = "sqlite:///zephyr-bench.db"
+
+
+class Store:
+    """The store at `url`; it is made where there is none, and migrated where it is older.
+
+    `timeout` is how many seconds to wait for another process's lock. Every method raises StoreError
+    (one sentence: the file, what is wrong, what to do). Processes may use one store together.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = 30.0) -> None:
+        self._database = Database(url, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def put_model(
+        self,
+        *,
+        fingerprint: str,
+        name: str,
+        location: str,
+        note: str = "",
+        lineage: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep a checkpoint, or what is newly known of it; a lineage is never replaced by none."""
+        known: dict[str, Any] = {"name": name, "location": location, "note": note}
+        if lineage:
+            known["lineage"] = lineage
+        new = {"lineage": {}, **known, "fingerprint": fingerprint, "created": rows.now()}
+        with self._database.write() as connection:
+            connection.execute(update(models).where(models.c.fingerprint == fingerprint).values(known))
+            self._database.add_new(connection, models, [new])
+
+    def start_run(self, start: RunStart) -> RunWriter:
+        """A new run, always: what other runs made is found by its keys. Puts dead writers' runs to rest."""
+        writer = this_process()
+        values = {
+            "benchmark": start.benchmark,
+            "model": start.model,
+            "model_fingerprint": start.model_fingerprint,
+            "engine_fingerprint": start.engine_fingerprint,
+            "judge": start.judge,
+            "judge_fingerprint": start.judge_fingerprint,
+            "protocol": start.protocol,
+            "status": "running",
+            "created": rows.now(),
+            "seed": start.seed,
+            "version": __version__,
+            "environment": start.environment,
+            "writer_host": writer.host,
+            "writer_pid": writer.pid,
+            "writer_started": writer.started,
+        }
+        with self._database.write() as connection:
+            if (
+                connection.execute(
+                    select(models).where(models.c.fingerprint == start.model_fingerprint)
+                ).first()
+                is None
+            ):
+                raise ValueError(
+                    f"put_model was not given the model {start.model} ({start.model_fingerprint})"
+                )
+            _mark_interrupted(connection)
+            id = _new_id(connection)
+            made = connection.execute(insert(runs).values(id=id, **values))
+            number = made.inserted_primary_key[0]  # type: ignore[index]
+        return RunWriter(self._database, id=id, number=number)
+
+    def runs(
+        self,
+        *,
+        benchmark: str | None = None,
+        model: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+    ) -> list[RunInfo]:
+        """Newest first. `model` is a name or a fingerprint."""
+        query = _RUNS.order_by(runs.c.created.desc(), runs.c.number.desc())
+        if benchmark is not None:
+            query = query.where(runs.c.benchmark == benchmark)
+        if model is not None:
+            query = query.where(or_(runs.c.model == model, runs.c.model_fingerprint == model))
+        with self._database.read() as connection:
+            chosen = (row for row in connection.execute(query) if status in (None, _status(row)))
+            found = list(islice(chosen, limit))
+            return _infos(connection, found)
+
+    def run(self, id: str) -> RunInfo:
+        """The run of that id, or of the only id that begins so. Raises UserError with close matches."""
+        with self._database.read() as connection:
+            return _infos(connection, [_find(connection, id)])[0]
+
+    def scores_of(self, run_ids: Iterable[str]) -> dict[str, list[Score]]:
+        """Run id -> its scores, headline first. Ids are whole; one without scores has an empty list."""
+        wanted = list(run_ids)
+        found: dict[str, list[Score]] = {id: [] for id in wanted}
+        with self._database.read() as connection:
+            for batch in rows.in_batches(wanted):
+                query = select(runs.c.id, *rows.SCORE).join(runs, runs.c.number == scores.c.run)
+                for id, *score in connection.execute(
+                    query.where(runs.c.id.in_(batch)).order_by(scores.c.position)
+                ):
+                    found[id].append(Score(*score))
+        return found
+
+    def samples_of(self, run_id: str, metric: str | None = None) -> list[SampleScore]:
+        """In their order of arrival."""
+        with self._database.read() as connection:
+            run = _find(connection, run_id)
+            query = select(*rows.SAMPLE).where(samples.c.run == run.number).order_by(samples.c.position)
+            if metric is not None:
+                query = query.where(samples.c.metric == metric)
+            return [SampleScore(*row) for row in connection.execute(query)]
+
+    def answers_of(self, run_id: str) -> list[Answer]:
+        """The answers that a run made or used, oldest first."""
+        with self._database.read() as connection:
+            run = _find(connection, run_id)
+            query = select(*rows.ANSWER).join(run_answers, run_answers.c.answer == answers.c.key)
+            query = query.where(run_answers.c.run == run.number).order_by(answers.c.created, answers.c.key)
+            return [Answer(*row) for row in connection.execute(query)]
+
+    def judgments_of(self, run_id: str) -> list[Judgment]:
+        """The judgments that a run made or used, oldest first."""
+        with self._database.read() as connection:
+            run = _find(connection, run_id)
+            query = select(*rows.JUDGMENT).join(run_judgments, run_judgments.c.judgment == judgments.c.key)
+            query = query.where(run_judgments.c.run == run.number).order_by(
+                judgments.c.created, judgments.c.key
+            )
+            return [Judgment(*row) for row in connection.execute(query)]
+
+    def model(self, fingerprint: str) -> ModelInfo:
+        """Raises UserError for one that no run used."""
+        with self._database.read() as connection:
+            row = connection.execute(select(models).where(models.c.fingerprint == fingerprint)).first()
+        if row is None:
+            raise UserError(f"store {self._database.place}: no model {fingerprint}; see `zephyr-bench runs`.")
+        return ModelInfo(**row._mapping)
+
+    def tag(self, run_id: str, tag: str) -> None:
+        """Give a run a tag; one it has already stays."""
+        if not tag.strip():
+            raise UserError("a tag is a word, such as nightly; found blanks only.")
+        with self._database.write() as connection:
+            run = _find(connection, run_id)
+            self._database.add_new(connection, tags, [{"run": run.number, "tag": tag}])
+
+    def untag(self, run_id: str, tag: str) -> None:
+        """Take a tag away. Raises UserError where the run doesn't have it."""
+        with self._database.write() as connection:
+            run = _find(connection, run_id)
+            taken = connection.execute(delete(tags).where(tags.c.run == run.number, tags.c.tag == tag))
+            if taken.rowcount == 0:
+                known = _tags(connection, [run.number]).get(run.number, [])
+                raise UserError(f"run {run.id} has no tag '{tag}'.{did_you_mean(tag, known)}")
+
+    def delete(self, run_id: str) -> None:
+        """A run with all that is only its own, for good. Raises UserError while it is being written."""
+        with self._database.write() as connection:
+            run = _find(connection, run_id)
+            if _status(run) == "running":
+                where = f"process {run.writer_pid} on {run.writer_host}"
+                raise UserError(f"run {run.id} is being written by {where}; stop that first.")
+            connection.execute(delete(runs).where(runs.c.number == run.number))
+            _delete_unused(connection)
+
+
+_RUNS = select(runs, models.c.note).join(models, models.c.fingerprint == runs.c.model_fingerprint)
+
+
+def _status(run: Row[Any]) -> str:
+    """As stored, but for a writer that died before it could say so."""
+    if run.status == "running" and is_dead(Writer(run.writer_host, run.writer_pid, run.writer_started)):
+        return "interrupted"
+    return str(run.status)
+
+
+def _mark_interrupted(connection: Connection) -> None:
+    running = connection.execute(select(runs).where(runs.c.status == "running")).all()
+    dead = [run.number for run in running if _status(run) == "interrupted"]
+    for batch in rows.in_batches(dead):
+        connection.execute(update(runs).where(runs.c.number.in_(batch)).values(status="interrupted"))
+
+
+def _new_id(connection: Connection) -> str:
+    """Of this second, and not taken: who asks holds the store's write lock."""
+    while True:
+        id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        if connection.execute(select(runs.c.number).where(runs.c.id == id)).first() is None:
+            return id
+
+
+def _find(connection: Connection, id: str) -> Row[Any]:
+    if found := connection.execute(_RUNS.where(runs.c.id == id)).first():
+        return found
+    known = list(connection.execute(select(runs.c.id).order_by(runs.c.id.desc())).scalars())
+    matching = [other for other in known if id and other.startswith(id)]
+    if len(matching) == 1:
+        return connection.execute(_RUNS.where(runs.c.id == matching[0])).one()
+    if matching:
+        raise UserError(
+            f"'{id}' begins the ids of {len(matching)} runs; give more of {' or '.join(matching[:3])}."
+        )
+    if not known:
+        raise UserError(f"unknown run '{id}': the store has no runs yet.")
+    close = difflib.get_close_matches(id, known, cutoff=0.5) or known[:5]
+    raise UserError(f"unknown run '{id}'.{did_you_mean(id, close)} `zephyr-bench runs` lists them.")
+
+
+def _infos(connection: Connection, found: list[Row[Any]]) -> list[RunInfo]:
+    tagged = _tags(connection, [run.number for run in found])
+    return [
+        RunInfo(
+            id=run.id,
+            benchmark=run.benchmark,
+            model=run.model,
+            model_fingerprint=run.model_fingerprint,
+            engine_fingerprint=run.engine_fingerprint,
+            judge=run.judge,
+            judge_fingerprint=run.judge_fingerprint,
+            status=_status(run),
+            created=run.created,
+            finished=run.finished,
+            tags=tuple(tagged.get(run.number, ())),
+            protocol=run.protocol,
+            seed=run.seed,
+            note=run.note,
+            environment=run.environment,
+        )
+        for run in found
+    ]
+
+
+def _tags(connection: Connection, numbers: list[int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for batch in rows.in_batches(numbers):
+        for run, tag in connection.execute(select(tags).where(tags.c.run.in_(batch)).order_by(tags.c.tag)):
+            found.setdefault(run, []).append(tag)
+    return found
+
+
+def _delete_unused(connection: Connection) -> None:
+    """What no run uses any more. An answer stays while a judgment of it does."""
+    linked = exists().where(run_judgments.c.judgment == judgments.c.key)
+    connection.execute(delete(judgments).where(~linked))
+    linked = exists().where(run_answers.c.answer == answers.c.key)
+    judged = exists().where(judgments.c.answer_key == answers.c.key)
+    rival = exists().where(judgments.c.rival_key == answers.c.key)
+    connection.execute(delete(answers).where(~linked, ~judged, ~rival))
+    asked = exists().where(answers.c.question_fingerprint == questions.c.fingerprint)
+    judged = exists().where(judgments.c.question_fingerprint == questions.c.fingerprint)
+    connection.execute(delete(questions).where(~asked, ~judged))
