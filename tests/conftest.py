@@ -1,12 +1,18 @@
-"""Models that tests run: a tiny one made in a moment, and the name of the embedded real one."""
+"""Models that tests run (a tiny one made in a moment, and the embedded real one), and recipes over the tiny one."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from tiny_data import DIALOGUES, PAIRS, write_jsonl
 from tiny_model import make_tiny_model
+
+from zephyr_bench.recipe import Recipe, load_recipe
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +27,17 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def embedded_model() -> str:
     """A real model's name, at hand offline once its package is installed."""
     return "smollm2-135m-instruct"
+
+
+@pytest.fixture
+def make_recipe(tmp_path: Path, tiny_model_dir: Path) -> Callable[..., Recipe]:
+    """A recipe over the tiny model; keyword arguments are its sections."""
+
+    def make(**sections: Any) -> Recipe:
+        write_jsonl(tmp_path / "dialogues.jsonl", DIALOGUES)
+        write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump({"description": "tiny", "model": str(tiny_model_dir), **sections}))
+        return load_recipe(str(path))
+
+    return make

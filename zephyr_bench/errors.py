@@ -36,9 +36,7 @@ class MissingParts(UserError):
         if len(self.parts) == 1:
             super().__init__(f"{what} can't start: {self.parts[0].removesuffix('.')}.")
         else:
-            super().__init__(
-                f"{what} can't start; missing:" + "".join(f"\n  - {part}" for part in self.parts)
-            )
+            super().__init__(f"{what} can't start; missing:" + "".join(f"\n  - {part}" for part in self.parts))
 
 
 class ServiceError(ZephyrBenchError):

@@ -33,9 +33,7 @@ class Progress:
     def warn(self, message: str) -> None:
         self.console.print(f"[yellow]warning:[/] {escape(message)}")
 
-    def track(
-        self, items: Iterable[Item], *, what: str, total: int | None, unit: str = "it"
-    ) -> Iterator[Item]:
+    def track(self, items: Iterable[Item], *, what: str, total: int | None, unit: str = "it") -> Iterator[Item]:
         """The items as they come, with a bar where stderr is a terminal."""
         if not self.bars:
             yield from items

@@ -68,6 +68,7 @@ class Training(Entry):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 elsewhere
+    gradient_checkpointing: bool = False  # less memory for a third more time; no effect on the result
     budget_minutes: float | None = Field(None, gt=0)  # shown beside the time taken
 
 
@@ -175,9 +176,7 @@ def _override(value: dict[str, Any], override: str) -> None:
     for parent in parents:
         child = target.get(parent)
         if not isinstance(child, dict):
-            raise UserError(
-                f"--set {override}: the recipe has no section '{parent}'.{did_you_mean(parent, target)}"
-            )
+            raise UserError(f"--set {override}: the recipe has no section '{parent}'.{did_you_mean(parent, target)}")
         target = child
     try:
         target[last] = yaml.safe_load(text)
@@ -199,6 +198,4 @@ class PackagedModel(Entry):
 
 def packaged_models(include: Sequence[Path] = ()) -> dict[str, PackagedModel]:
     """Name -> declaration of every model in trainers/models/."""
-    return {
-        name: load_model(path, PackagedModel) for name, path in catalogue.entries("model", include).items()
-    }
+    return {name: load_model(path, PackagedModel) for name, path in catalogue.entries("model", include).items()}

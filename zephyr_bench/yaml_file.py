@@ -58,9 +58,7 @@ def _note_lines(node: Any, where: Location, lines: dict[Location, int], path: Pa
             _note_lines(child, (*where, index), lines, path)
 
 
-def check_mapping(
-    model: type[Model], value: Mapping[str, Any], lines: Mapping[Location, int], source: str
-) -> Model:
+def check_mapping(model: type[Model], value: Mapping[str, Any], lines: Mapping[Location, int], source: str) -> Model:
     """`value` as a pydantic model. Raises UserError naming `source`, line and key of the first mistake."""
     try:
         return model.model_validate(dict(value))
@@ -68,9 +66,7 @@ def check_mapping(
         raise UserError(explain(error, model, lines, source)) from None
 
 
-def explain(
-    error: ValidationError, model: type[BaseModel], lines: Mapping[Location, int], source: str
-) -> str:
+def explain(error: ValidationError, model: type[BaseModel], lines: Mapping[Location, int], source: str) -> str:
     """One sentence for the first mistake pydantic found."""
     first = error.errors(include_url=False)[0]
     where = tuple(part for part in first["loc"] if not _is_union_tag(part, lines, first["loc"]))
@@ -140,14 +136,10 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 row = json.loads(line)
                 if not isinstance(row, dict):
-                    raise UserError(
-                        f"{path} line {number}: expected a JSON object, found {type(row).__name__}."
-                    )
+                    raise UserError(f"{path} line {number}: expected a JSON object, found {type(row).__name__}.")
                 yield number, row
         except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path} line {number}: malformed JSON: {error.msg} at column {error.colno}."
-            ) from None
+            raise UserError(f"{path} line {number}: malformed JSON: {error.msg} at column {error.colno}.") from None
         except UnicodeDecodeError:
             raise UserError(f"{path} line {number + 1}: is not UTF-8 text.") from None
 

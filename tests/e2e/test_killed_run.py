@@ -83,9 +83,7 @@ def test_killed_run_resumes_with_the_same_scores(model_dir: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_killed_run_of_the_real_model_resumes_with_the_same_scores(
-    embedded_model: str, tmp_path: Path
-) -> None:
+def test_killed_run_of_the_real_model_resumes_with_the_same_scores(embedded_model: str, tmp_path: Path) -> None:
     check_killed_run(embedded_model, tmp_path, "--limit", "6", rows=3)
 
 
@@ -99,9 +97,7 @@ def test_a_finished_run_again_makes_nothing_and_prints_the_same(model_dir: Path,
 
 def test_ctrl_c_exits_130_and_keeps_what_was_done(model_dir: Path, tmp_path: Path) -> None:
     store = tmp_path / "store.db"
-    process = subprocess.Popen(
-        mtbench(model_dir, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(mtbench(model_dir, store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while count(store, "answers") < 3 and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -76,9 +76,7 @@ def test_log_likelihoods_and_greedy_flags_are_lm_evals(models):
     theirs, ours = models
     requests = instances("loglikelihood", PAIRS)
     expected, found = theirs.loglikelihood(requests, disable_tqdm=True), ours.loglikelihood(requests)
-    for pair, (log_prob, is_greedy), (our_log_prob, our_is_greedy) in zip(
-        PAIRS, expected, found, strict=True
-    ):
+    for pair, (log_prob, is_greedy), (our_log_prob, our_is_greedy) in zip(PAIRS, expected, found, strict=True):
         assert our_log_prob == pytest.approx(log_prob, abs=2e-5 * len(ours.tok_encode(pair[1])))
         assert our_is_greedy == is_greedy
 
@@ -110,9 +108,7 @@ def test_greedy_completions_are_lm_evals(models):
         {"until": "Question:", "max_gen_toks": 12},
         {"until": [], "max_gen_toks": 5, "do_sample": False},
     ]
-    requests = instances(
-        "generate_until", [(FEW_SHOT + str(number), found) for number, found in enumerate(options)]
-    )
+    requests = instances("generate_until", [(FEW_SHOT + str(number), found) for number, found in enumerate(options)])
     assert ours.generate_until(requests) == theirs.generate_until(requests, disable_tqdm=True)
 
 

@@ -55,9 +55,7 @@ def test_greedy_answers_have_one_key_whatever_the_seed() -> None:
 
 def test_sampled_answers_have_a_key_per_seed_and_replicate() -> None:
     hot = [
-        answer_key("engine", QUESTION, 1, Sampling(temperature=0.7, seed=seed), n)
-        for seed in (0, 1)
-        for n in (0, 1)
+        answer_key("engine", QUESTION, 1, Sampling(temperature=0.7, seed=seed), n) for seed in (0, 1) for n in (0, 1)
     ]
     assert len(set(hot)) == 4
 

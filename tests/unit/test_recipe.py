@@ -54,9 +54,7 @@ def test_zephyr7b_has_the_papers_values() -> None:
 
 def test_unknown_key_names_file_line_and_close_match(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL.replace("beta", "betta"))
-    with pytest.raises(
-        UserError, match=r"mine\.yaml line 5: unknown key 'betta' in ddpo\. Did you mean beta\?"
-    ):
+    with pytest.raises(UserError, match=r"mine\.yaml line 5: unknown key 'betta' in ddpo\. Did you mean beta\?"):
         load_recipe(path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def open_benchmark(name: str, *, include: Sequence[Path] = (), **options: Any) -
     return benchmark
 
 
-def _kind(kind: Any, place: str) -> Callable[..., Any] | Any:
+def _kind(kind: Any, place: str) -> Any:
     if kind in _BUILT_IN:
         return _BUILT_IN[kind]
     plug_ins = {point.name: point for point in entry_points(group="zephyr_bench.benchmarks")}
@@ -44,7 +44,4 @@ def _kind(kind: Any, place: str) -> Callable[..., Any] | Any:
 
 def headlines(include: Sequence[Path] = ()) -> dict[str, str]:
     """Benchmark -> its headline metric, for all of the catalogue."""
-    return {
-        name: open_benchmark(name, include=include).headline
-        for name in catalogue.entries("benchmark", include)
-    }
+    return {name: open_benchmark(name, include=include).headline for name in catalogue.entries("benchmark", include)}

@@ -50,9 +50,7 @@ class AlpacaEval:
 
     def missing(self) -> list[str]:
         if self._spec.instructions is None:
-            return [
-                f"the instructions and baseline answers of {self.name}: this release plans it but can't run it"
-            ]
+            return [f"the instructions and baseline answers of {self.name}: this release plans it but can't run it"]
         told = self._spec.instructions.missing(self._folder)
         return [told] if told else []
 
@@ -69,9 +67,7 @@ class AlpacaEval:
         for row, question in read_questions(path):
             if row.output is None:
                 raise UserError(f"{path}: instruction '{row.id}' has no key 'output', the baseline's answer.")
-            key = fingerprint(
-                {"baseline": self._spec.baseline, "turns": question.turns, "output": row.output}
-            )
+            key = fingerprint({"baseline": self._spec.baseline, "turns": question.turns, "output": row.output})
             pairs.append((question, Answer(key, self._spec.baseline, question.id, 1, row.output)))
         return pairs
 
@@ -98,20 +94,14 @@ class AlpacaEval:
 
     def samples(self, job: Job) -> Iterator[SampleScore]:
         pairs = self._pairs[: job.limit]
-        answers = ask(
-            job, [question for question, _ in pairs], sampling=lambda _: self._spec.sampling.sampling()
-        )
+        answers = ask(job, [question for question, _ in pairs], sampling=lambda _: self._spec.sampling.sampling())
         for question, _ in pairs:
             length = len(answers[question.id][0].text or "")
             yield SampleScore(question.id, question.category, "length", float(length))
-        matches = [
-            Match(question, 1, answers[question.id], rival=(baseline,)) for question, baseline in pairs
-        ]
+        matches = [Match(question, 1, answers[question.id], rival=(baseline,)) for question, baseline in pairs]
         for match, judgment in grade(job, matches):
             question = match.question
-            yield SampleScore(
-                question.id, question.category, "preference", judgment.score, reason=judgment.reason
-            )
+            yield SampleScore(question.id, question.category, "preference", judgment.score, reason=judgment.reason)
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """Win rates in per cent; a tie is half a win. `avg-length` is in characters."""
@@ -119,9 +109,7 @@ class AlpacaEval:
         preferences = [sample.value for sample in judged if sample.value is not None]
         missing = len(judged) - len(preferences)
         discrete = [0.5 if value == 0.5 else float(value > 0.5) for value in preferences]
-        lengths = [
-            sample.value for sample in samples if sample.metric == "length" and sample.value is not None
-        ]
+        lengths = [sample.value for sample in samples if sample.metric == "length" and sample.value is not None]
         win_rate, win_rate_error = mean_stderr([100 * value for value in preferences])
         discrete_rate, discrete_error = mean_stderr([100 * value for value in discrete])
         length, length_error = mean_stderr(lengths)

@@ -14,14 +14,17 @@ from zephyr_bench.records import Answer, GenerationRequest, Question, Sampling, 
 
 
 def ask(
-    job: Job, questions: Sequence[Question], *, sampling: Callable[[Question], Sampling]
+    job: Job, questions: Sequence[Question], *, sampling: Callable[[Question], Sampling], replicate: int = 0
 ) -> dict[str, tuple[Answer, ...]]:
-    """Question id -> its answers, one a turn. Turn 2 sees the model's own answer to turn 1."""
+    """Question id -> its answers, one a turn. Turn 2 sees the model's own answer to turn 1.
+
+    `replicate` counts deliberate repeats, each with chance of its own.
+    """
     answered: dict[str, tuple[Answer, ...]] = {question.id: () for question in questions}
     for turn in range(1, max(len(question.turns) for question in questions) + 1):
         asked = [question for question in questions if len(question.turns) >= turn]
         requests = [
-            _request(job, question, turn, sampling(question), answered[question.id]) for question in asked
+            _request(job, question, turn, sampling(question), answered[question.id], replicate) for question in asked
         ]
         answers = {answer.key: answer for answer in _answers(job, asked, requests, turn)}
         for question, request in zip(asked, requests, strict=True):
@@ -30,12 +33,17 @@ def ask(
 
 
 def _request(
-    job: Job, question: Question, turn: int, sampling: Sampling, earlier: tuple[Answer, ...]
+    job: Job,
+    question: Question,
+    turn: int,
+    sampling: Sampling,
+    earlier: tuple[Answer, ...],
+    replicate: int,
 ) -> GenerationRequest:
-    """Each question and turn draws from a seed of its own, so that no two share their chance."""
-    seed = hashlib.sha256(f"{job.seed}/{question.id}/{turn}".encode()).digest()
+    """Each question, turn and replicate draws from a seed of its own, so that no two share their chance."""
+    seed = hashlib.sha256(f"{job.seed}/{question.id}/{turn}/{replicate}".encode()).digest()
     own = replace(sampling, seed=int.from_bytes(seed[:6], "big"))
-    key = answer_key(job.engine.fingerprint, question, turn, own)
+    key = answer_key(job.engine.fingerprint, question, turn, own, replicate)
     return GenerationRequest(key, question.messages(turn, earlier), own)
 
 

@@ -93,9 +93,7 @@ class MtBench:
         ]
         for match, judgment in grade(job, matches):
             question = match.question
-            yield SampleScore(
-                question.id, question.category, "score", judgment.score, match.turn, judgment.reason
-            )
+            yield SampleScore(question.id, question.category, "score", judgment.score, match.turn, judgment.reason)
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """`score` is the mean over every graded turn, as FastChat's show_result takes it."""

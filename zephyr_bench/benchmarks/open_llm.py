@@ -60,7 +60,7 @@ class OpenLlm:
 
     Spec = OpenLlmSpec
     judged = False
-    default_judge = None
+    default_judge: str | None = None
 
     def __init__(
         self,
@@ -128,9 +128,7 @@ class OpenLlm:
             task = self._task_of(leaf)
             for record in records:
                 if record["filter"] == task.filter:
-                    yield SampleScore(
-                        f"{leaf}/{record['doc_id']}", leaf, task.metric, float(record[task.metric])
-                    )
+                    yield SampleScore(f"{leaf}/{record['doc_id']}", leaf, task.metric, float(record[task.metric]))
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """A task's score is the mean over its rows; a group's, the mean over its tasks, each counted alike."""
@@ -158,14 +156,8 @@ class OpenLlm:
         wanted: list[dict[str, Any]] = []
         for task in self.tasks:
             local = self._local(task.data)
-            place = (
-                {"dataset_path": str(local), "dataset_kwargs": {"cache_dir": _datasets_cache()}}
-                if local
-                else {}
-            )
-            wanted += [
-                {"task": name, "num_fewshot": task.shots, **place} for name in task.subtasks or (task.task,)
-            ]
+            place = {"dataset_path": str(local), "dataset_kwargs": {"cache_dir": _datasets_cache()}} if local else {}
+            wanted += [{"task": name, "num_fewshot": task.shots, **place} for name in task.subtasks or (task.task,)]
         try:
             # a group of ours: the one public way to load lm-eval's tasks with keys of theirs overridden
             loaded = manager.load([{"group": self.name, "task": wanted}])
@@ -219,9 +211,7 @@ def _task_manager(folders: tuple[str, ...]) -> Any:
     if not all(folders):
         return lm_eval.tasks.TaskManager()
     home = Path(lm_eval.tasks.__file__).parent
-    return lm_eval.tasks.TaskManager(
-        include_path=[str(home / name) for name in folders], include_defaults=False
-    )
+    return lm_eval.tasks.TaskManager(include_path=[str(home / name) for name in folders], include_defaults=False)
 
 
 def _datasets_cache() -> str:

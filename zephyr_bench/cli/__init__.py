@@ -34,9 +34,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
-    ),
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
 
@@ -47,7 +45,9 @@ def main() -> None:
         app()
     except ZephyrBenchError as error:
         _fail(f"error: {error}", error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:  # typer turns Ctrl-C into exit 130 without a word
+        if isinstance(end, SystemExit) and end.code != EXIT_INTERRUPTED:
+            raise
         _fail("interrupted; what was done is stored, run the same command again to go on", EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 Benchmark = Annotated[str | None, typer.Option("--benchmark", help="A benchmark's name or YAML file.")]
 Data = Annotated[
     Path | None,
-    typer.Option(
-        "--data", envvar=o.DATA_ENV, help="A folder of data sets in the hub's layout, used before the hub."
-    ),
+    typer.Option("--data", envvar=o.DATA_ENV, help="A folder of data sets in the hub's layout, used before the hub."),
 ]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")]
 Version = Annotated[int | None, typer.Option("--version", min=1, max=2, help="Of the leaderboard.")]
@@ -105,9 +103,7 @@ def open_llm(
     chosen: dict[str, Any] = {"tasks": [task.strip() for task in tasks.split(",")] if tasks else []}
     if data is not None:
         if not data.is_dir():
-            raise UserError(
-                f"--data {data}: no such folder; expected data sets in the hub's layout, owner/name/."
-            )
+            raise UserError(f"--data {data}: no such folder; expected data sets in the hub's layout, owner/name/.")
         chosen["data"] = data.resolve()
     chosen["chat_template"] = bool(chat_template)
     run(model, name, None, running, limit, seed, store, output, quiet, **chosen)

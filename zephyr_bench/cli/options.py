@@ -32,9 +32,7 @@ Judge: TypeAlias = Annotated[
 Engine: TypeAlias = Annotated[str, typer.Option("--engine", help="What runs the model.")]
 Dtype: TypeAlias = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
 Device: TypeAlias = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-BatchSize: TypeAlias = Annotated[
-    str, typer.Option("--batch-size", help="auto, or the most rows in one batch.")
-]
+BatchSize: TypeAlias = Annotated[str, typer.Option("--batch-size", help="auto, or the most rows in one batch.")]
 Limit: TypeAlias = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="Only the first N questions (of each task, for Open LLM)."),
@@ -42,15 +40,11 @@ Limit: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of sampled answers.")]
 StoreUrl: TypeAlias = Annotated[
     str,
-    typer.Option(
-        "--store", envvar=STORE_ENV, help="Where results are kept.", show_default="sqlite:///zephyr-bench.db"
-    ),
+    typer.Option("--store", envvar=STORE_ENV, help="Where results are kept.", show_default="sqlite:///zephyr-bench.db"),
 ]
 Include: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--include", help="A folder with benchmarks/, judges/ or trainers/ of your own; repeatable."
-    ),
+    typer.Option("--include", help="A folder with benchmarks/, judges/ or trainers/ of your own; repeatable."),
 ]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]
 OutputFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="How to print the result.")]

@@ -89,9 +89,7 @@ def show(
 
 
 @app.command()
-def tag(
-    context: typer.Context, run: RunId, name: Annotated[str, typer.Argument(help="Such as nightly.")]
-) -> None:
+def tag(context: typer.Context, run: RunId, name: Annotated[str, typer.Argument(help="Such as nightly.")]) -> None:
     """Give a run a tag."""
     from zephyr_bench.store import Store
 

@@ -16,12 +16,8 @@ def register(app: typer.Typer) -> None:
 
 
 def leaderboard(
-    benchmark: Annotated[
-        str | None, typer.Option("--benchmark", help="Only this one, with all its metrics.")
-    ] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="Add published figures, marked as such.")
-    ] = False,
+    benchmark: Annotated[str | None, typer.Option("--benchmark", help="Only this one, with all its metrics.")] = None,
+    published: Annotated[bool, typer.Option("--published", help="Add published figures, marked as such.")] = False,
     output_file: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
     store: o.StoreUrl = o.DEFAULT_STORE,
     include: o.Include = None,
@@ -30,8 +26,8 @@ def leaderboard(
     """Rank the models of the store by their newest complete runs."""
     from zephyr_bench.benchmarks import headlines
     from zephyr_bench.reports.leaderboard import render_leaderboard
-    from zephyr_bench.reports.write import write_text
     from zephyr_bench.store import Store
+    from zephyr_bench.written_file import write_text
 
     folders = tuple(include or ())
     with Store(store) as results:
@@ -61,6 +57,4 @@ def compare(
     from zephyr_bench.store import Store
 
     with Store(store) as results:
-        typer.echo(
-            render_comparison(results, base, candidate, format=output.value, benchmark=benchmark), nl=False
-        )
+        typer.echo(render_comparison(results, base, candidate, format=output.value, benchmark=benchmark), nl=False)

@@ -42,9 +42,7 @@ def train_and_eval(
     output_dir: Output = None,
     leaderboard: Annotated[
         Path | None,
-        typer.Option(
-            "--leaderboard", help="Where the markdown leaderboard goes; default: beside the checkpoints."
-        ),
+        typer.Option("--leaderboard", help="Where the markdown leaderboard goes; default: beside the checkpoints."),
     ] = None,
     limit: o.Limit = None,
     device: o.Device = "auto",
@@ -59,23 +57,23 @@ def train_and_eval(
     from zephyr_bench.pipeline.train_and_eval import train_and_eval as carry_out
     from zephyr_bench.progress import Progress
     from zephyr_bench.recipe import load_recipe
+    from zephyr_bench.reports.recipe_report import render_recipe_report
     from zephyr_bench.store import Store
+    from zephyr_bench.written_file import write_text
 
     options = _options(device, batch_size, include)
     loaded = load_recipe(recipe, options.include, overrides or ())
     out = output_dir or Path("checkpoints") / loaded.name
     if dry_run:
         plan = make_plan(loaded, options, out=out, store=store, limit=limit)
-        typer.echo(
-            json.dumps(plan.as_json(), indent=2) if output is o.Format.json else render_plan(plan), nl=False
-        )
+        typer.echo(json.dumps(plan.as_json(), indent=2) if output is o.Format.json else render_plan(plan), nl=False)
         return
     progress = Progress(quiet=quiet)
     with Store(store) as results:
         report = carry_out(loaded, options, store=results, out=out, limit=limit, progress=progress)
         target = leaderboard or out / "leaderboard.md"
-        report.write_markdown(target)
-        typer.echo(report.render(output.value), nl=False)
+        write_text(target, render_recipe_report(results, report, "markdown"))
+        typer.echo(render_recipe_report(results, report, output.value), nl=False)
     progress.say(f"leaderboard written to {target}")
 
 

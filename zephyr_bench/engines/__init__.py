@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from zephyr_bench.engines.locate import locate
-from zephyr_bench.engines.protocol import Engine, EngineOptions
+from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
 from zephyr_bench.errors import UserError, did_you_mean
 
 GROUP = "zephyr_bench.engines"
@@ -18,11 +18,14 @@ def engine_names() -> list[str]:
     return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
 
 
-def open_engine(model: str, options: EngineOptions) -> Engine:
-    """An engine for a directory, a packaged model's name or a hub id. Cheap. Raises UserError."""
+def open_engine(model: str | ModelSource, options: EngineOptions) -> Engine:
+    """An engine for a directory, a packaged model's name, a hub id, or a model already found.
+
+    Cheap. Raises UserError.
+    """
     if options.engine not in engine_names():
         raise UserError(f"unknown engine '{options.engine}'.{did_you_mean(options.engine, engine_names())}")
-    source = locate(model, include=options.include)
+    source = locate(model, include=options.include) if isinstance(model, str) else model
     if options.engine == "transformers":
         from zephyr_bench.engines.transformers_engine import TransformersEngine
 

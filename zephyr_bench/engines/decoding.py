@@ -54,9 +54,7 @@ class _Batch:
     tokens: torch.Tensor  # (rows,)
 
 
-def decode(
-    loaded: LoadedModel, requests: Iterable[CompletionRequest], *, max_length: int
-) -> Iterator[Generation]:
+def decode(loaded: LoadedModel, requests: Iterable[CompletionRequest], *, max_length: int) -> Iterator[Generation]:
     """Each request's continuation, as it ends; longest prompts are started first."""
     rows = [_Row(request, _limit(request, max_length)) for request in requests]
     queue = deque(sorted(rows, key=lambda row: -len(row.request.prompt)))
@@ -134,9 +132,7 @@ def _step(loaded: LoadedModel, batch: _Batch) -> torch.Tensor:
     return output.logits[:, -1]
 
 
-def _advance(
-    loaded: LoadedModel, batch: _Batch, logits: torch.Tensor
-) -> tuple[list[Generation], _Batch | None]:
+def _advance(loaded: LoadedModel, batch: _Batch, logits: torch.Tensor) -> tuple[list[Generation], _Batch | None]:
     """Gives every row its next token; rows that end leave the batch."""
     tokens = choose(logits, batch.rows)
     ended: list[Generation] = []
@@ -231,9 +227,7 @@ def _merge(running: _Batch | None, started: _Batch | None) -> _Batch | None:
         return running or started
     kv_cache.join(running.cache, started.cache)
     columns = max(running.mask.shape[1], started.mask.shape[1])
-    masks = [
-        torch.nn.functional.pad(mask, (columns - mask.shape[1], 0)) for mask in (running.mask, started.mask)
-    ]
+    masks = [torch.nn.functional.pad(mask, (columns - mask.shape[1], 0)) for mask in (running.mask, started.mask)]
     return _Batch(
         running.rows + started.rows,
         running.cache,

@@ -116,17 +116,13 @@ class EngineLM(TemplateLM):
         return [(known[request.key].log_prob, known[request.key].is_greedy) for request in asked]
 
     def _score_request(self, context: Sequence[int], continuation: Sequence[int]) -> ScoreRequest:
-        key = fingerprint(
-            {"engine": self._engine.fingerprint, "context": context, "continuation": continuation}
-        )
+        key = fingerprint({"engine": self._engine.fingerprint, "context": context, "continuation": continuation})
         return ScoreRequest(key, tuple(context), tuple(continuation))
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
         """Continuations of plain texts, cut before the first stop string. Not kept in the store yet."""
         if not isinstance(self._engine, CompletingEngine):
-            raise UserError(
-                f"engine {type(self._engine).__name__} can't continue plain text; this task needs it."
-            )
+            raise UserError(f"engine {type(self._engine).__name__} can't continue plain text; this task needs it.")
         asked = [self._completion(number, *request.args) for number, request in enumerate(requests)]
         texts: dict[str, str] = {}
         results = self._engine.complete(asked)
@@ -147,16 +143,10 @@ class EngineLM(TemplateLM):
             temperature = 0.0
         top_p = float(options.pop("top_p", None) or 1.0)
         if options:
-            raise UserError(
-                f"a task sets the generation option {min(options)}, which engine models don't know."
-            )
+            raise UserError(f"a task sets the generation option {min(options)}, which engine models don't know.")
         room = self.max_length - max_new_tokens
         if room < 1:
-            raise UserError(
-                f"a task asks for {max_new_tokens} new tokens; the model holds {self.max_length} in all."
-            )
+            raise UserError(f"a task asks for {max_new_tokens} new tokens; the model holds {self.max_length} in all.")
         stops.append(self._engine.decode([self.eot_token_id]))
-        sampling = Sampling(
-            temperature, top_p, max_new_tokens, seed=number, stop=tuple(s for s in stops if s)
-        )
+        sampling = Sampling(temperature, top_p, max_new_tokens, seed=number, stop=tuple(s for s in stops if s))
         return CompletionRequest(str(number), tuple(self.tok_encode(text)[-room:]), sampling)

@@ -68,9 +68,7 @@ def resolve_device(device: str) -> str:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):  # torch raises either for an absent or unknown device
-        raise UserError(
-            f"--device {device}: torch {torch.__version__} finds no such device here; use cpu."
-        ) from None
+        raise UserError(f"--device {device}: torch {torch.__version__} finds no such device here; use cpu.") from None
     return device
 
 
@@ -113,9 +111,7 @@ def load_config(location: str, options: EngineOptions) -> Any:
         return AutoConfig.from_pretrained(location, trust_remote_code=options.trust_remote_code)
 
 
-def load_model(
-    location: str, tokenizer: Any, options: EngineOptions, *, device: str, dtype: str
-) -> LoadedModel:
+def load_model(location: str, tokenizer: Any, options: EngineOptions, *, device: str, dtype: str) -> LoadedModel:
     """Weights on the device, ready to run. Raises UserError for what can't be read or run."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -135,9 +131,7 @@ def load_model(
         raise UserError(
             f"model {location}: {config.model_type} has layers that engine transformers can't batch ({kind})."
         )
-    return LoadedModel(
-        model, tokenizer, model.device, _end_tokens(model, tokenizer), _batching(model, options)
-    )
+    return LoadedModel(model, tokenizer, model.device, _end_tokens(model, tokenizer), _batching(model, options))
 
 
 @contextlib.contextmanager
@@ -169,9 +163,7 @@ def _batching(model: Any, options: EngineOptions) -> Batching:
 
         free, _ = torch.cuda.mem_get_info(model.device)
         kv_bytes = int(free * _GPU_KV_SHARE)
-    return Batching(
-        _GPU_ROWS if on_gpu else _CPU_ROWS, kv_bytes // _kv_bytes_per_token(model), forward_tokens
-    )
+    return Batching(_GPU_ROWS if on_gpu else _CPU_ROWS, kv_bytes // _kv_bytes_per_token(model), forward_tokens)
 
 
 def _kv_bytes_per_token(model: Any) -> int:

@@ -82,13 +82,9 @@ def _content(path: Path, weights: Mapping[str, str]) -> str:
 
 def _need_small_files(path: Path) -> None:
     if not (path / "config.json").is_file():
-        raise UserError(
-            f"model directory {path}: config.json is missing; expected what save_pretrained writes."
-        )
+        raise UserError(f"model directory {path}: config.json is missing; expected what save_pretrained writes.")
     if not any((path / name).is_file() for name in _TOKENIZERS):
-        raise UserError(
-            f"model directory {path}: the tokenizer is missing; expected tokenizer.json or the like."
-        )
+        raise UserError(f"model directory {path}: the tokenizer is missing; expected tokenizer.json or the like.")
 
 
 def _weight_files(path: Path) -> list[str]:
@@ -98,9 +94,7 @@ def _weight_files(path: Path) -> list[str]:
         shards = _shards(path / _INDEX)
         absent = [shard for shard in shards if not (path / shard).is_file()]
         if absent:
-            raise UserError(
-                f"model directory {path}: weights are incomplete; {_INDEX} names {absent[0]}, not there."
-            )
+            raise UserError(f"model directory {path}: weights are incomplete; {_INDEX} names {absent[0]}, not there.")
         return shards
     pickled = sorted(found.name for pattern in _PICKLED for found in path.glob(pattern))
     if pickled:
@@ -115,9 +109,7 @@ def _shards(index: Path) -> list[str]:
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise UserError(
-            f"{index}: malformed; expected JSON with a weight_map from tensors to files."
-        ) from None
+        raise UserError(f"{index}: malformed; expected JSON with a weight_map from tensors to files.") from None
 
 
 def _lineage(path: Path) -> dict[str, Any]:
@@ -141,9 +133,7 @@ def _locate_on_hub(repo: str) -> ModelSource:
         return _ask_hub(repo)
     if not cached(repo):
         why = "HF_HUB_OFFLINE forbids the hub" if offline() else "the hub does not answer from here"
-        raise UserError(
-            f"model {repo}: no such directory, and {why}; go online, or pass a directory with the model."
-        )
+        raise UserError(f"model {repo}: no such directory, and {why}; go online, or pass a directory with the model.")
     from huggingface_hub import snapshot_download
 
     return locate_directory(Path(snapshot_download(repo, local_files_only=True)), name=repo)
@@ -174,8 +164,6 @@ def _ask_hub(repo: str) -> ModelSource:
     shards = _shards(folder / _INDEX) if (folder / _INDEX).is_file() else [_WEIGHTS]
     absent = [shard for shard in shards if shard not in digests]
     if absent:
-        raise UserError(
-            f"model {repo}: the hub has no {absent[0]}; a model needs its weights as safetensors."
-        )
+        raise UserError(f"model {repo}: the hub has no {absent[0]}; a model needs its weights as safetensors.")
     weights = {shard: digests[shard] for shard in shards}
     return ModelSource(name=repo, location=repo, fingerprint=_content(folder, weights))

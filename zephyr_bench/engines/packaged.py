@@ -36,9 +36,7 @@ def locate_packaged(name: str, declared: PackagedModel) -> ModelSource:
         )
     folder = cache_folder() / "models" / f"{name}-{declared.sha256[:16]}-{_CONVERSION}"
     if not folder.is_dir():
-        Progress(quiet=not sys.stderr.isatty()).say(
-            f"{name}: converting the packaged file, once; half a minute."
-        )
+        Progress(quiet=not sys.stderr.isatty()).say(f"{name}: converting the packaged file, once; half a minute.")
         _make(folder, gguf)
     return ModelSource(
         name=name,
@@ -66,8 +64,7 @@ def _make(folder: Path, gguf: Path) -> None:
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     except OSError as error:
         raise UserError(
-            f"cache folder {folder.parent} can't be written ({error.strerror}); "
-            f"name another with XDG_CACHE_HOME."
+            f"cache folder {folder.parent} can't be written ({error.strerror}); name another with XDG_CACHE_HOME."
         ) from None
     try:
         _convert(gguf, draft)
@@ -75,9 +72,7 @@ def _make(folder: Path, gguf: Path) -> None:
         with contextlib.suppress(OSError):
             os.rename(draft, folder)
     except OSError as error:
-        raise UserError(
-            f"cache folder {folder.parent} can't be written ({error.strerror or error})."
-        ) from None
+        raise UserError(f"cache folder {folder.parent} can't be written ({error.strerror or error}).") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -68,8 +68,7 @@ def _groups(order: list[int], shared: list[int], start: list[int]) -> list[Group
 def tokens_computed(groups: Sequence[Group], sequences: Sequence[tuple[int, ...]]) -> int:
     """Tokens that go through the model."""
     return sum(
-        group.prefix + sum(len(sequences[member]) - group.prefix for member in group.members)
-        for group in groups
+        group.prefix + sum(len(sequences[member]) - group.prefix for member in group.members) for group in groups
     )
 
 

@@ -38,9 +38,7 @@ class _Reading:
 _Scores = dict[tuple[int, int], tuple[float, bool]]
 
 
-def score(
-    loaded: LoadedModel, requests: Iterable[ScoreRequest], *, max_length: int
-) -> Iterator[ScoredTokens]:
+def score(loaded: LoadedModel, requests: Iterable[ScoreRequest], *, max_length: int) -> Iterator[ScoredTokens]:
     """Each request's score, as soon as its group is computed."""
     wanted: dict[tuple[int, ...], list[_Reading]] = defaultdict(list)
     for request in requests:
@@ -68,9 +66,7 @@ def _reading(request: ScoreRequest, max_length: int) -> tuple[tuple[int, ...], _
     context 0 1 2 3, continuation 4 5 6   ->  input 0 1 2 3 4 5, read after 3, 4 and 5 the tokens 4, 5 and 6
     """
     if not request.context:
-        raise UserError(
-            "a score needs a context of one token at least: put BOS or EOS before the continuation."
-        )
+        raise UserError("a score needs a context of one token at least: put BOS or EOS before the continuation.")
     count = len(request.continuation)
     if count > max_length:
         raise UserError(f"a continuation of {count} tokens is longer than the model's {max_length}.")
@@ -100,9 +96,7 @@ def _score_group(
         rests = [sequences[member][group.prefix :] for member in members]
         asked = [{pair for pair in pairs[member] if pair[0] >= group.prefix} for member in members]
         copies = kv_cache.expanded(cache, len(members)) if cache is not None else None
-        for member, own in zip(
-            members, reader.read(rests, asked, cache=copies, offset=group.prefix), strict=True
-        ):
+        for member, own in zip(members, reader.read(rests, asked, cache=copies, offset=group.prefix), strict=True):
             yield member, {**shared, **own}
 
 
@@ -136,13 +130,9 @@ class _Reader:
         """Scores of each row's asked (position, token) pairs; the cache holds `offset` tokens already."""
         device = self.loaded.device
         columns = max(len(row) for row in rows)
-        ids = torch.tensor(
-            [[*row, *[0] * (columns - len(row))] for row in rows], device=device
-        )  # (rows, columns)
+        ids = torch.tensor([[*row, *[0] * (columns - len(row))] for row in rows], device=device)  # (rows, columns)
         lengths = torch.tensor([offset + len(row) for row in rows], device=device)
-        mask = (
-            torch.arange(offset + columns, device=device)[None] < lengths[:, None]
-        )  # (rows, offset + columns)
+        mask = torch.arange(offset + columns, device=device)[None] < lengths[:, None]  # (rows, offset + columns)
         positions = torch.arange(offset, offset + columns, device=device).expand(len(rows), -1)
         states = self._body(
             input_ids=ids,
@@ -151,9 +141,7 @@ class _Reader:
             past_key_values=cache,
             use_cache=cache is not None,
         )[0]  # (rows, columns, width)
-        where: list[tuple[int, int]] = sorted(
-            {(row, pair[0]) for row, own in enumerate(asked) for pair in own}
-        )
+        where: list[tuple[int, int]] = sorted({(row, pair[0]) for row, own in enumerate(asked) for pair in own})
         tokens: dict[tuple[int, int], list[int]] = defaultdict(list)
         for row, own in enumerate(asked):
             for position, token in own:
@@ -161,9 +149,7 @@ class _Reader:
         found: list[_Scores] = [{} for _ in rows]
         for begin in range(0, len(where), _HEAD_ROWS):
             chunk = where[begin : begin + _HEAD_ROWS]
-            picked = states[
-                [row for row, _ in chunk], [position - offset for _, position in chunk]
-            ]  # (chunk, width)
+            picked = states[[row for row, _ in chunk], [position - offset for _, position in chunk]]  # (chunk, width)
             self._read_chunk(picked, chunk, tokens, found)
         return found
 

@@ -80,15 +80,11 @@ class TransformersEngine:
                 )
             )
         except TemplateError as error:
-            raise UserError(
-                f"model {self.model.name}: its chat template refuses the chat: {error}."
-            ) from None
+            raise UserError(f"model {self.model.name}: its chat template refuses the chat: {error}.") from None
 
     def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Generation]:
         prompts = [
-            CompletionRequest(
-                request.key, tuple(self.encode(self.render(request.messages))), request.sampling
-            )
+            CompletionRequest(request.key, tuple(self.encode(self.render(request.messages))), request.sampling)
             for request in requests
         ]
         return self.complete(prompts)

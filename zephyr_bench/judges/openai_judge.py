@@ -82,8 +82,7 @@ class OpenAiJudge:
                 "model": spec.model,
                 "temperature": spec.temperature,
                 "max_tokens": spec.max_tokens,
-                "prompts": spec.prompts.sha256
-                or fingerprint([p.model_dump() for p in self._prompts.values()]),
+                "prompts": spec.prompts.sha256 or fingerprint([p.model_dump() for p in self._prompts.values()]),
                 "reference_categories": sorted(spec.reference_categories),
                 "parser": parsers.VERSION,
             }
@@ -97,9 +96,7 @@ class OpenAiJudge:
         parts = []
         if self._key() is None:
             variable = self._spec.api_key_env
-            parts.append(
-                f"an API key for judge {self.name}: set {variable}, or name another judge with --judge"
-            )
+            parts.append(f"an API key for judge {self.name}: set {variable}, or name another judge with --judge")
         if absent := self._spec.prompts.missing(self._folder):
             parts.append(f"the prompts of judge {self.name}: {absent}")
         return parts
@@ -175,9 +172,7 @@ class OpenAiJudge:
                 f"{where}: the key was refused ({error.status_code}); put a valid one into {spec.api_key_env}."
             ) from None
         except openai.NotFoundError:
-            raise UserError(
-                f"{where}: model '{spec.model}' or the address is not known there (404)."
-            ) from None
+            raise UserError(f"{where}: model '{spec.model}' or the address is not known there (404).") from None
         except openai.APIStatusError as error:
             tried = (
                 f" after {spec.max_retries + 1} tries"
@@ -185,9 +180,7 @@ class OpenAiJudge:
                 else ""
             )
             told = self._without_key(_told(error))
-            raise JudgeUnavailable(
-                f"{where} answered {error.status_code}{tried}{told}; run again to go on."
-            ) from None
+            raise JudgeUnavailable(f"{where} answered {error.status_code}{tried}{told}; run again to go on.") from None
         except openai.APITimeoutError:
             raise JudgeUnavailable(
                 f"{where} did not answer within {spec.timeout_seconds:g} s, {spec.max_retries + 1} times; "
@@ -199,9 +192,7 @@ class OpenAiJudge:
                 f"{where} can't be reached ({reason}), {spec.max_retries + 1} times tried; run again to go on."
             ) from None
         except (openai.APIError, ValueError) as error:  # a body that is no JSON, or no completion
-            raise JudgeUnavailable(
-                f"{where} sent no Chat Completions reply ({type(error).__name__})."
-            ) from None
+            raise JudgeUnavailable(f"{where} sent no Chat Completions reply ({type(error).__name__}).") from None
         choices = getattr(reply, "choices", None)
         if not choices or choices[0].message is None:
             raise JudgeUnavailable(f"{where} sent no Chat Completions reply (it has no choices).")
@@ -238,8 +229,8 @@ class OpenAiJudge:
 def _at(spec: OpenAiSpec, base_url: str) -> OpenAiSpec:
     try:
         return OpenAiSpec.model_validate({**spec.model_dump(), "base_url": base_url})
-    except ValueError as error:
-        raise UserError(f"--base-url {base_url}: expected a URL such as http://127.0.0.1:8000/v1.") from error
+    except ValueError:  # the URL may hold a password: it is not shown
+        raise UserError("--base-url: expected a URL without a password, such as http://127.0.0.1:8000/v1.") from None
 
 
 def _orders(match: Match) -> list[Match]:

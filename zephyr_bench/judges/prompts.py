@@ -36,15 +36,11 @@ def read_prompts(path: Path) -> dict[str, JudgePrompt]:
 def prompt_name(match: Match, *, reference_categories: Collection[str]) -> str:
     """The prompt's name in FastChat's file."""
     kind = "single" if match.rival is None else "pair"
-    version = (
-        "math-v1" if _with_reference(match, reference_categories) else "v1" if kind == "single" else "v2"
-    )
+    version = "math-v1" if _with_reference(match, reference_categories) else "v1" if kind == "single" else "v2"
     return f"{kind}-{version}" + ("-multi-turn" if match.turn > 1 else "")
 
 
-def render(
-    prompts: Mapping[str, JudgePrompt], match: Match, *, reference_categories: Collection[str]
-) -> list[Message]:
+def render(prompts: Mapping[str, JudgePrompt], match: Match, *, reference_categories: Collection[str]) -> list[Message]:
     """The chat to send for a match of one or two turns. Raises UserError where the file lacks the prompt."""
     name = prompt_name(match, reference_categories=reference_categories)
     if name not in prompts:
@@ -52,11 +48,7 @@ def render(
     prompt = prompts[name]
     question = match.question
     parts: dict[str, str] = {"question": question.turns[0]}
-    sides = (
-        {"answer": match.answers}
-        if match.rival is None
-        else {"answer_a": match.answers, "answer_b": match.rival}
-    )
+    sides = {"answer": match.answers} if match.rival is None else {"answer_a": match.answers, "answer_b": match.rival}
     for side, answers in sides.items():
         parts[side] = _text(answers[0])
         parts |= {f"{side}_{turn}": _text(answer) for turn, answer in enumerate(answers, start=1)}
@@ -65,9 +57,7 @@ def render(
     try:
         user = prompt.prompt_template.format_map(parts)
     except KeyError as error:
-        raise UserError(
-            f"the judge's prompt '{name}' asks for {error}, which question {question.id} lacks."
-        ) from None
+        raise UserError(f"the judge's prompt '{name}' asks for {error}, which question {question.id} lacks.") from None
     return [{"role": "system", "content": prompt.system_prompt}, {"role": "user", "content": user}]
 
 

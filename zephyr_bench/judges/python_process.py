@@ -63,9 +63,7 @@ def _values(code: str, expressions: Sequence[str], *, seconds: float) -> list[st
         finally:
             os.close(writing)
         try:
-            process.communicate(
-                job.encode(), timeout=seconds + 5
-            )  # the interpreter's start is not the code's time
+            process.communicate(job.encode(), timeout=seconds + 5)  # the interpreter's start is not the code's time
         except subprocess.TimeoutExpired:
             return []
         finally:

@@ -29,13 +29,9 @@ class RubricJudge:
 
     def __init__(self, spec: RubricSpec, *, name: str, folder: Path, base_url: str | None = None) -> None:
         if base_url is not None:
-            raise UserError(
-                f"--base-url {base_url}: judge {name} asks no server; name another judge with --judge."
-            )
+            raise UserError(f"--base-url {base_url}: judge {name} asks no server; name another judge with --judge.")
         self.name = name
-        self.fingerprint = fingerprint(
-            {"kind": spec.kind, "checks": checks.VERSION, "py3langid": version("py3langid")}
-        )
+        self.fingerprint = fingerprint({"kind": spec.kind, "checks": checks.VERSION, "py3langid": version("py3langid")})
 
     def missing(self) -> list[str]:
         return []
@@ -65,6 +61,4 @@ class RubricJudge:
 
 def _share(match: Match, answers: Sequence[Answer]) -> float | None:
     text = answers[match.turn - 1].text
-    return (
-        None if text is None else checks.share_met(text, parse_checks(match.question.checks[match.turn - 1]))
-    )
+    return None if text is None else checks.share_met(text, parse_checks(match.question.checks[match.turn - 1]))

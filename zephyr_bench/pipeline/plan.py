@@ -198,9 +198,7 @@ def render_plan(plan: Plan) -> str:
 
     lines = [f"recipe {plan.recipe}, from {plan.model}; results in {plan.store}"]
     if plan.memory_gib:
-        lines.append(
-            f"training memory: {plan.memory_gib:.0f} GiB for weights, gradients and AdamW, before activations"
-        )
+        lines.append(f"training memory: {plan.memory_gib:.0f} GiB for weights, gradients and AdamW, before activations")
     stages = [
         [
             s.stage,

@@ -30,7 +30,7 @@ class HeldOutPreferences:
     name = NAME
     headline = "log-prob-accuracy"
     judged = False
-    default_judge = None
+    default_judge: str | None = None
 
     def __init__(self, pairs: Sequence[Pair], *, reference: Mapping[str, float] | None = None) -> None:
         self._pairs = pairs
@@ -59,9 +59,7 @@ class HeldOutPreferences:
         """Accuracies in per cent: the share of pairs with a positive margin; an exact tie counts half."""
         scores = []
         for margin, metric in METRICS.items():
-            values = [
-                sample.value for sample in samples if sample.metric == margin and sample.value is not None
-            ]
+            values = [sample.value for sample in samples if sample.metric == margin and sample.value is not None]
             if values:
                 correct = [100.0 * (0.5 if value == 0 else value > 0) for value in values]
                 mean, stderr = mean_stderr(correct)
@@ -89,9 +87,7 @@ def _margins(job: Job, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, float]]:
             whole = engine.render([*pair.prompt, completion], add_generation_prompt=False)
             context = tuple(engine.encode(prompt))
             continuation = tuple(engine.encode(whole.removeprefix(prompt)))
-            key = fingerprint(
-                {"engine": engine.fingerprint, "context": context, "continuation": continuation}
-            )
+            key = fingerprint({"engine": engine.fingerprint, "context": context, "continuation": continuation})
             requests[key] = ScoreRequest(key, context, continuation)
             keys.append(key)
         sides.append((pair, keys[0], keys[1]))

@@ -54,7 +54,7 @@ def benchmark_parts(benchmarks: Iterable[Benchmark]) -> Iterator[str]:
         wanted |= dict.fromkeys(benchmark.hub_data(), benchmark.name)
     if wanted and not reachable():
         names = ", ".join(sorted(wanted))
-        yield f"the hub does not answer from here, and {names} must come from it: name a folder of data sets with --data"
+        yield f"the hub does not answer from here, and {names} must come from it: name a folder with them by --data"
 
 
 def judge_parts(judges: Iterable[Judge]) -> Iterator[str]:
@@ -81,7 +81,8 @@ def _data_parts(recipe: Recipe) -> Iterator[str]:
         if source.file and not recipe.resolve(source.file).is_file():
             yield f"training data {recipe.resolve(source.file)} does not exist"
     if hub and not reachable():
-        yield f"the hub does not answer from here, and {', '.join(hub)} must come from it: go online, or name files in the recipe"
+        names = ", ".join(hub)
+        yield f"the hub does not answer from here, and {names} must come from it: go online, or name files instead"
 
 
 def training_memory_gib(parameters: float) -> float:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
+from zephyr_bench.judges import open_judge
+from zephyr_bench.pipeline.engines import OpenEngines
+from zephyr_bench.pipeline.feedback import collect_feedback
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe
 from zephyr_bench.store import Store
@@ -22,19 +25,22 @@ from zephyr_bench.trainers.dsft import train_dsft
 class Timings:
     """Seconds that each stage took in this process, and its budget in minutes."""
 
-    rows: list[tuple[str, float, float | None]] = field(default_factory=list)
+    rows: dict[str, tuple[float, float | None]] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str, budget_minutes: float | None) -> Iterator[None]:
+        """Times what runs inside; several times of one name add up."""
         started = time.monotonic()
         yield
-        self.rows.append((name, time.monotonic() - started, budget_minutes))
+        before = self.rows.get(name, (0.0, None))[0]
+        self.rows[name] = (before + time.monotonic() - started, budget_minutes)
 
     def lines(self) -> list[str]:
-        return [
+        lines = [
             f"{name}: {_clock(seconds)}" + (f" of {_clock(60 * budget)}" if budget else "")
-            for name, seconds, budget in self.rows
+            for name, (seconds, budget) in self.rows.items()
         ]
+        return [*lines, f"all: {_clock(sum(seconds for seconds, _ in self.rows.values()))}"]
 
 
 def _clock(seconds: float) -> str:
@@ -59,6 +65,7 @@ def train_stages(
 ) -> Trained:
     """Every stage of the recipe, or those up to and with `until`. Raises UserError before work where it can."""
     timings = timings or Timings()
+    engines = OpenEngines(options)
     stages = recipe.stages if until is None else recipe.stages[: recipe.stages.index(until) + 1]
     models = {"start": locate(recipe.model, include=options.include)}
     pairs: Sequence[Pair] = ()
@@ -75,9 +82,18 @@ def train_stages(
             )
     if recipe.feedback and "feedback" in stages:
         with timings.stage("feedback", recipe.feedback.budget_minutes):
-            pairs, held_out = _feedback(
-                recipe, recipe.feedback, models, options, store, out / "feedback", progress
+            pairs, held_out = collect_feedback(
+                recipe.feedback,
+                recipe,
+                models,
+                open_judge(recipe.feedback.judge, include=options.include),
+                engines,
+                options,
+                store=store,
+                out=out / "feedback",
+                progress=progress,
             )
+        engines.close()  # training needs the memory
     if recipe.ddpo and "ddpo" in stages:
         if recipe.ddpo.data:
             pairs = [pair for source in recipe.ddpo.data for pair in read_pairs(source, recipe=recipe)]

@@ -28,10 +28,8 @@ def sentence(change: MetricChange) -> str:
         return f"{values} (no value on one side)"
     if found.low is None or found.high is None:
         return f"{values} ({number(found.value, signed=True)}, {_without_interval(change)})"
-    if found.low <= 0 <= found.high:
-        reading = "wide, no change shown"
-    else:
-        reading = "higher" if found.value > 0 else "lower"
+    moved = "higher" if found.value > 0 else "lower"
+    reading = "wide, no change shown" if found.low <= 0 <= found.high else moved
     return f"{values} ({number(found.value, signed=True)}, 95 % {interval(found.low, found.high)}: {reading})"
 
 

@@ -25,9 +25,7 @@ _READING = (
 )
 
 
-def render_comparison(
-    store: Store, base: str, candidate: str, *, format: str, benchmark: str | None = None
-) -> str:
+def render_comparison(store: Store, base: str, candidate: str, *, format: str, benchmark: str | None = None) -> str:
     """Two models (by name) or runs (by id) on every benchmark and judge that both have, as text.
 
     `format` is table, markdown, csv or json. Raises UserError for an unknown name, or nothing in common.

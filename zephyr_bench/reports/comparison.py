@@ -93,9 +93,7 @@ def compare_sides(base: Side, candidate: Side) -> Comparison:
     return Comparison(base.run, candidate.run, tuple(changes), moved, tuple(notes))
 
 
-def _paired(
-    metric: str, base: Sequence[Contribution], candidate: Sequence[Contribution]
-) -> tuple[MetricChange, int]:
+def _paired(metric: str, base: Sequence[Contribution], candidate: Sequence[Contribution]) -> tuple[MetricChange, int]:
     """The change over shared keys, and how many keys only one side has."""
     left = {value.key: value for value in base}
     right = {value.key: value.value for value in candidate}
@@ -154,8 +152,5 @@ def differences_in_kind(base: RunInfo, candidate: RunInfo) -> list[str]:
     notes += [f"protocols differ: {told}" for told in differing_fields(base.protocol, candidate.protocol)]
     if base.seed != candidate.seed:
         notes.append(f"seeds differ: {base.seed} against {candidate.seed}")
-    notes += [
-        f"made with other versions: {told}"
-        for told in differing_fields(base.environment, candidate.environment)
-    ]
+    notes += [f"made with other versions: {told}" for told in differing_fields(base.environment, candidate.environment)]
     return notes

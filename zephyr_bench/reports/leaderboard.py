@@ -178,9 +178,8 @@ def _key_to_marks(standings: Sequence[Standing]) -> list[str]:
 
 def _only_by_metric(standings: Sequence[Standing], shown: Mapping[tuple[str, str, str], Any]) -> list[str]:
     """Names benchmarks with figures that this table has no column for."""
-    hidden = {
-        s.benchmark for s in standings if column_of(s) not in {c for row in shown.values() for c in row}
-    }
+    columns = {column for row in shown.values() for column in row}
+    hidden = {s.benchmark for s in standings if s.scores and column_of(s) not in columns}
     return [f"more figures with --benchmark {name}" for name in sorted(hidden)]
 
 

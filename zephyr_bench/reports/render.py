@@ -120,9 +120,7 @@ def terminal_table(
 
     shown = [[visible(cell) for cell in row] for row in cells]
     heads = [visible(name) for name in columns]
-    natural = [
-        max(1, *(cell_len(text) for text in (head, *column))) for head, column in _by_column(heads, shown)
-    ]
+    natural = [max(1, *(cell_len(text) for text in (head, *column))) for head, column in _by_column(heads, shown)]
     widths = natural if width is None else _fitted(heads, shown, natural, numeric, width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, head in enumerate(heads):
@@ -150,9 +148,7 @@ def _fitted(
     room = width - _GAP * (len(heads) - 1)
     for index, (head, column) in enumerate(_by_column(heads, cells)):
         if index in numeric and sum(widths) > room:
-            widths[index] = max(
-                cell_len(word) for text in (head, *column) for word in (text.split() or [" "])
-            )
+            widths[index] = max(cell_len(word) for text in (head, *column) for word in (text.split() or [" "]))
     names = [index for index in range(len(heads)) if index not in numeric]
     while names and sum(widths) > room:  # the widest name column gives way first
         widest = max(names, key=lambda index: widths[index])

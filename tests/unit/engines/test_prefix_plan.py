@@ -59,9 +59,7 @@ def test_long_shared_context_is_computed_once():
 
 def test_two_questions_under_one_instruction_keep_their_own_prefixes():
     instruction, first, second = tuple(range(10)), tuple(range(100, 400)), tuple(range(400, 700))
-    found = [
-        (*instruction, *question, choice, 9) for question in (first, second) for choice in range(2000, 2004)
-    ]
+    found = [(*instruction, *question, choice, 9) for question in (first, second) for choice in range(2000, 2004)]
     assert sorted(group.prefix for group in plan(found)) == [310, 310]
 
 

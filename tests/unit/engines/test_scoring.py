@@ -45,9 +45,7 @@ def reference_scores(engine, requests):
     found = {}
     with torch.inference_mode():
         for request in requests:
-            ids = torch.tensor([request.context + request.continuation])[
-                :, -(engine.max_length + 1) :
-            ]  # (1, tokens)
+            ids = torch.tensor([request.context + request.continuation])[:, -(engine.max_length + 1) :]  # (1, tokens)
             log_probs = model(ids[:, :-1]).logits[0].log_softmax(-1)[-len(request.continuation) :]
             targets = torch.tensor(request.continuation)
             log_prob = log_probs.gather(1, targets[:, None]).sum().item()

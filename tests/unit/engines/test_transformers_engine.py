@@ -28,9 +28,7 @@ def test_opening_an_engine_imports_no_torch(tiny_model_dir):
         "assert not {'torch', 'transformers', 'pandas'} & set(sys.modules)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -20,9 +20,7 @@ from zephyr_bench.store import Store
 
 
 def compared(store: Store, base: str, candidate: str, **options: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(
-        render_comparison(store, base, candidate, format="json", **options)
-    )
+    found: list[dict[str, Any]] = json.loads(render_comparison(store, base, candidate, format="json", **options))
     return found
 
 

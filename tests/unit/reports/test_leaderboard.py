@@ -201,9 +201,7 @@ def test_published_figures_come_only_when_asked_for(store: Store, add_run: AddRu
     add_run("tiny", "mt-bench", scores=score(1.5), judge="gpt-4")
     assert not any(row["published"] for row in as_records(store))
     rows = as_records(store, published=True)
-    zephyr = [
-        row for row in rows if row["model"] == "zephyr-7b-beta" and row["metric"] in ("score", "win-rate")
-    ]
+    zephyr = [row for row in rows if row["model"] == "zephyr-7b-beta" and row["metric"] in ("score", "win-rate")]
     assert {(row["benchmark"], row["value"], row["stderr"]) for row in zephyr} >= {
         ("mt-bench", 7.34, None),
         ("alpaca-eval-1", 90.60, 1.03),

@@ -58,9 +58,7 @@ def test_task_names_keep_their_underscores() -> None:
 
 @pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@SUM(A1)", " =1", "\t=1"])
 def test_spreadsheet_takes_no_name_for_a_formula(name: str) -> None:
-    rows = list(
-        csv.reader(io.StringIO(render_records([{"model": name, "value": -1.5}], ["model", "value"], "csv")))
-    )
+    rows = list(csv.reader(io.StringIO(render_records([{"model": name, "value": -1.5}], ["model", "value"], "csv"))))
     assert not rows[1][0].lstrip().startswith(("=", "+", "-", "@"))
     assert rows[1][1] == "-1.5"
 
@@ -80,9 +78,7 @@ def test_csv_and_json_read_back(name: str) -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.text(max_size=80), st.floats(-1e6, 1e6), st.floats(0, 1e3)), min_size=1, max_size=5
-    ),
+    st.lists(st.tuples(st.text(max_size=80), st.floats(-1e6, 1e6), st.floats(0, 1e3)), min_size=1, max_size=5),
     st.one_of(st.none(), st.integers(1, 120)),
 )
 def test_no_number_is_cut_on_any_terminal(rows: list[tuple[str, float, float]], width: int | None) -> None:

@@ -10,8 +10,8 @@ from conftest_reports import AddRun, chat_samples
 
 from zephyr_bench.errors import UserError
 from zephyr_bench.reports.scores import render_run
-from zephyr_bench.reports.write import write_text
 from zephyr_bench.store import Store
+from zephyr_bench.written_file import write_text
 
 
 def test_a_run_shows_every_metric_with_error_and_counts(store: Store, add_run: AddRun) -> None:

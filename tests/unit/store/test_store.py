@@ -179,9 +179,7 @@ def test_hostile_text_comes_back_exactly(store: Store, path: Path, text: str) ->
         lambda run: run.finish("complete", [Score("score", 1.0, math.nan, 1)]),
     ],
 )
-def test_nan_is_refused_and_nothing_of_that_write_is_kept(
-    store: Store, write: Callable[[RunWriter], None]
-) -> None:
+def test_nan_is_refused_and_nothing_of_that_write_is_kept(store: Store, write: Callable[[RunWriter], None]) -> None:
     run = begin(store)
     with pytest.raises(ValueError, match="NaN"):
         write(run)

@@ -53,9 +53,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_answers")),
     )
-    op.create_index(
-        op.f("ix_answers_question_fingerprint"), "answers", ["question_fingerprint"], unique=False
-    )
+    op.create_index(op.f("ix_answers_question_fingerprint"), "answers", ["question_fingerprint"], unique=False)
     op.create_table(
         "judgments",
         sa.Column("key", sa.Text(), nullable=False),
@@ -81,9 +79,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_judgments")),
     )
     op.create_index(op.f("ix_judgments_answer_key"), "judgments", ["answer_key"], unique=False)
-    op.create_index(
-        op.f("ix_judgments_question_fingerprint"), "judgments", ["question_fingerprint"], unique=False
-    )
+    op.create_index(op.f("ix_judgments_question_fingerprint"), "judgments", ["question_fingerprint"], unique=False)
     op.create_index(op.f("ix_judgments_rival_key"), "judgments", ["rival_key"], unique=False)
     op.create_table(
         "runs",
@@ -105,9 +101,7 @@ def upgrade() -> None:
         sa.Column("writer_host", sa.Text(), nullable=False),
         sa.Column("writer_pid", sa.Integer(), nullable=False),
         sa.Column("writer_started", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["model_fingerprint"], ["models.fingerprint"], name=op.f("fk_runs_model_fingerprint")
-        ),
+        sa.ForeignKeyConstraint(["model_fingerprint"], ["models.fingerprint"], name=op.f("fk_runs_model_fingerprint")),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_runs")),
         sa.UniqueConstraint("id", name=op.f("uq_runs_id")),
     )
@@ -119,9 +113,7 @@ def upgrade() -> None:
         sa.Column("run", sa.Integer(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["answer"], ["answers.key"], name=op.f("fk_run_answers_answer")),
-        sa.ForeignKeyConstraint(
-            ["run"], ["runs.number"], name=op.f("fk_run_answers_run"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["run"], ["runs.number"], name=op.f("fk_run_answers_run"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run", "answer", name=op.f("pk_run_answers")),
         sqlite_with_rowid=False,
     )
@@ -131,9 +123,7 @@ def upgrade() -> None:
         sa.Column("run", sa.Integer(), nullable=False),
         sa.Column("judgment", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["judgment"], ["judgments.key"], name=op.f("fk_run_judgments_judgment")),
-        sa.ForeignKeyConstraint(
-            ["run"], ["runs.number"], name=op.f("fk_run_judgments_run"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["run"], ["runs.number"], name=op.f("fk_run_judgments_run"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run", "judgment", name=op.f("pk_run_judgments")),
         sqlite_with_rowid=False,
     )

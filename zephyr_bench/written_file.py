@@ -1,4 +1,4 @@
-"""Write a report to a file: whole or not at all."""
+"""Text into a file: whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ def write_text(path: Path, text: str) -> None:
     target = Path(os.path.realpath(path))  # a link's target is replaced, not the link
     temporary = target.with_name(f".{target.name[:50]}.{os.getpid()}.part")
     try:
-        if (
-            target.exists() and not target.is_file()
-        ):  # a pipe or a device can't be replaced; a folder fails here
+        if target.exists() and not target.is_file():  # a pipe or a device can't be replaced; a folder fails here
             target.write_text(text, encoding="utf-8", newline="\n")
             return
         target.parent.mkdir(parents=True, exist_ok=True)

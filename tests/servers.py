@@ -1,0 +1,84 @@
+"""A local server that plays OpenAI's Chat Completions API: for replies and faults that cost nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Reply = str | int | None  # text of a reply, an HTTP error's status, or None: the connection is cut
+
+
+@dataclass
+class FakeOpenAi:
+    """`reply` is given each request's body; every body that came is kept in `requests`."""
+
+    reply: Callable[[dict[str, Any]], Reply]
+    url: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def fake_openai(reply: Callable[[dict[str, Any]], Reply] | Reply, *, port: int = 0) -> Iterator[FakeOpenAi]:
+    fake = FakeOpenAi(reply if callable(reply) else lambda _: reply)
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                fake.requests.append(body)
+                fake.keys.append(self.headers.get("Authorization", ""))
+            answer = fake.reply(body)
+            if answer is None:
+                self.close_connection = True
+                return
+            if isinstance(answer, int):
+                self._send(answer, {"error": {"message": f"fault {answer}", "type": "fault"}})
+                return
+            if self.path != "/v1/chat/completions":
+                self._send(404, {"error": {"message": self.path}})
+                return
+            self._send(200, completion(body["model"], answer))
+
+        def _send(self, status: int, value: dict[str, Any]) -> None:
+            raw = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    fake.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def completion(model: str, text: str) -> dict[str, Any]:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": model,
+        "choices": [choice],
+        "usage": usage,
+    }

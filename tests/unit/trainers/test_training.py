@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_data import DDPO, DIALOGUES, DSFT, write_jsonl
+
+from zephyr_bench.engines.locate import locate
+from zephyr_bench.engines.protocol import ModelSource
+from zephyr_bench.errors import UserError
+from zephyr_bench.progress import Progress
+from zephyr_bench.recipe import Recipe
+from zephyr_bench.trainers.data import read_pairs
+from zephyr_bench.trainers.ddpo import train_ddpo
+from zephyr_bench.trainers.dsft import train_dsft
+
+MakeRecipe = Callable[..., Recipe]
+QUIET = Progress(quiet=True)
+
+
+def dsft(recipe: Recipe, out: Path) -> ModelSource:
+    assert recipe.dsft is not None
+    return train_dsft(recipe.dsft, locate(recipe.model), recipe=recipe, out=out, progress=QUIET)
+
+
+def ddpo(recipe: Recipe, out: Path) -> ModelSource:
+    assert recipe.ddpo is not None
+    pairs = [pair for source in recipe.ddpo.data for pair in read_pairs(source, recipe=recipe)]
+    return train_ddpo(recipe.ddpo, locate(recipe.model), pairs, recipe=recipe, out=out, progress=QUIET)
+
+
+def log_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
+
+
+def test_dsft_learns_and_leaves_a_whole_checkpoint(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(dsft={**DSFT, "epochs": 6})
+    model = dsft(recipe, tmp_path / "out")
+    log = log_of(tmp_path / "out")
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert len(log) == 12
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "config.json", "lineage.json", "chat_template.jinja"} <= names
+    assert model.name == "tiny-dsft"
+    lineage = json.loads((tmp_path / "out" / "lineage.json").read_text())
+    assert lineage["parent"]["fingerprint"] == locate(recipe.model).fingerprint
+    assert (lineage["data"]["rows"], lineage["seed"], lineage["stage"]) == (6, 42, "dsft")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "a draft was left"
+
+
+def test_ddpo_starts_at_ln_2_and_prefers_the_chosen(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    ddpo(make_recipe(ddpo={**DDPO, "epochs": 5}), tmp_path / "out")
+    log = log_of(tmp_path / "out")
+    assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert log[-1]["loss"] < 0.6
+
+
+@pytest.mark.parametrize("train", [dsft, ddpo])
+def test_micro_batches_change_rounding_only(
+    train: Callable[[Recipe, Path], ModelSource], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    logs = []
+    for micro in (1, 3, 4):
+        recipe = make_recipe(dsft={**DSFT, "micro_batch": micro}, ddpo={**DDPO, "micro_batch": micro})
+        train(recipe, tmp_path / f"out-{micro}")
+        logs.append(log_of(tmp_path / f"out-{micro}"))
+    for log in logs[1:]:
+        assert [step["loss"] for step in log] == pytest.approx([step["loss"] for step in logs[0]], rel=2e-4)
+        assert [step["grad_norm"] for step in log] == pytest.approx([step["grad_norm"] for step in logs[0]], rel=2e-3)
+
+
+def test_the_same_training_gives_the_same_weights(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(dsft=DSFT)
+    assert dsft(recipe, tmp_path / "one").fingerprint == dsft(recipe, tmp_path / "two").fingerprint
+
+
+def test_a_finished_stage_is_not_trained_again(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(dsft=DSFT)
+    first = dsft(recipe, tmp_path / "out")
+    before = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
+    assert dsft(recipe, tmp_path / "out") == first
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_setting_or_other_data_is_trained_anew(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    first = dsft(make_recipe(dsft=DSFT), tmp_path / "out")
+    second = dsft(make_recipe(dsft={**DSFT, "learning_rate": 2e-3}), tmp_path / "out")
+    recipe = make_recipe(dsft={**DSFT, "learning_rate": 2e-3})
+    write_jsonl(tmp_path / "dialogues.jsonl", DIALOGUES[:4])
+    third = dsft(recipe, tmp_path / "out")
+    assert len({first.fingerprint, second.fingerprint, third.fingerprint}) == 3
+
+
+def test_packed_rows_and_loss_on_all_train(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    dsft(make_recipe(dsft={**DSFT, "packing": True, "loss_on": "all", "max_length": 64}), tmp_path / "out")
+    log = log_of(tmp_path / "out")
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_gradient_checkpointing_changes_nothing(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    plain = ddpo(make_recipe(ddpo=DDPO), tmp_path / "plain")
+    saving = ddpo(make_recipe(ddpo={**DDPO, "gradient_checkpointing": True}), tmp_path / "saving")
+    losses = [[step["loss"] for step in log_of(Path(model.location))] for model in (plain, saving)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_bfloat16_autocast_stays_near_float32(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    exact = ddpo(make_recipe(ddpo=DDPO), tmp_path / "exact")
+    mixed = ddpo(make_recipe(ddpo={**DDPO, "dtype": "bfloat16"}), tmp_path / "mixed")
+    first, second = (log_of(Path(model.location))[-1]["loss"] for model in (exact, mixed))
+    assert second == pytest.approx(first, rel=0.2)
+
+
+def test_a_recipes_chat_template_is_trained_with_and_saved(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    (tmp_path / "own.jinja").write_text(template)
+    model = dsft(make_recipe(dsft=DSFT, chat_template="own.jinja"), tmp_path / "out")
+    assert (Path(model.location) / "chat_template.jinja").read_text() == template
+
+
+def test_a_loss_that_diverges_is_told(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(dsft={**DSFT, "learning_rate": 1e30, "max_grad_norm": 1e30, "epochs": 10})
+    with pytest.raises(UserError, match=r"dsft: the loss is .* lower learning_rate"):
+        dsft(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_token_left_after_cutting_is_told(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no token with loss is left after cutting at max_length 5"):
+        dsft(make_recipe(dsft={**DSFT, "max_length": 5}), tmp_path / "out")
+
+
+def test_no_pairs_are_told(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(ddpo=DDPO)
+    assert recipe.ddpo is not None
+    with pytest.raises(UserError, match="no preference pairs"):
+        train_ddpo(recipe.ddpo, locate(recipe.model), [], recipe=recipe, out=tmp_path / "out", progress=QUIET)
+
+
+def test_an_output_that_cannot_be_written_is_told(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="can't be written"):
+        dsft(make_recipe(dsft=DSFT), tmp_path / "file" / "out")

@@ -1,0 +1,138 @@
+"""The feedback stage: sample answers, have the judge grade them, keep pairs (arXiv 2310.16944, section 3.2).
+
+Every answer and judgment goes through the store, so a killed stage goes on where it was. What it leaves is
+in files too: pairs.jsonl and held_out.jsonl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from zephyr_bench.benchmarks.asking import ask
+from zephyr_bench.benchmarks.evaluate import environment
+from zephyr_bench.benchmarks.grading import grade
+from zephyr_bench.benchmarks.protocol import Job
+from zephyr_bench.engines.locate import locate
+from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
+from zephyr_bench.errors import ServiceError
+from zephyr_bench.fingerprint import fingerprint
+from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.pipeline.engines import OpenEngines
+from zephyr_bench.progress import Progress
+from zephyr_bench.recipe import FeedbackStage, Recipe
+from zephyr_bench.records import Match, Question
+from zephyr_bench.store import RunStart, RunWriter, Store
+from zephyr_bench.trainers.data import Pair, read_prompts
+from zephyr_bench.trainers.feedback import Graded, RankedPair, make_pair, write_pairs
+
+NAME = "ai-feedback"
+
+
+def collect_feedback(
+    stage: FeedbackStage,
+    recipe: Recipe,
+    models: Mapping[str, ModelSource],
+    judge: Judge,
+    engines: OpenEngines,
+    options: EngineOptions,
+    *,
+    store: Store,
+    out: Path,
+    progress: Progress,
+) -> tuple[list[Pair], list[Pair]]:
+    """(pairs to train on, pairs held out). `models` are those of the recipe's stages, by their short names."""
+    prompts = read_prompts(stage.prompts, recipe=recipe)
+    held_out = read_prompts(stage.held_out, recipe=recipe) if stage.held_out else []
+    questions = [*prompts, *held_out]
+    graded: dict[str, list[Graded]] = {question.id: [] for question in questions}
+    for name in stage.engines:
+        source = models.get(name) or locate(name, include=options.include)
+        for question, answers in _graded(stage, recipe, questions, engines.get(source), judge, store, progress).items():
+            graded[question] += answers
+    trained = _pairs(prompts, graded, recipe, out / "pairs.jsonl", "to train on", progress)
+    held = _pairs(held_out, graded, recipe, out / "held_out.jsonl", "held out", progress) if held_out else []
+    return trained, held
+
+
+def _graded(
+    stage: FeedbackStage,
+    recipe: Recipe,
+    questions: Sequence[Question],
+    engine: Engine,
+    judge: Judge,
+    store: Store,
+    progress: Progress,
+) -> dict[str, list[Graded]]:
+    """Question id -> this engine's answers with their grades, in the order of their replicates."""
+    run = _start_run(stage, recipe, questions, engine, judge, store)
+    job = Job(engine=engine, judge=judge, run=run, progress=progress, seed=recipe.seed)
+    found: dict[str, list[Graded]] = {question.id: [] for question in questions}
+    try:
+        for replicate in range(stage.samples):
+            answers = ask(job, questions, sampling=lambda _: stage.sampling.sampling(), replicate=replicate)
+            matches = [Match(question, 1, answers[question.id]) for question in questions]
+            for match, judgment in grade(job, matches):
+                found[match.question.id].append(Graded(match.answers[0], judgment.score))
+    except KeyboardInterrupt:
+        run.finish("interrupted", [])
+        raise
+    except ServiceError:
+        run.finish("incomplete", [])
+        raise
+    except BaseException:
+        run.finish("failed", [])
+        raise
+    run.finish("complete", [])
+    return found
+
+
+def _start_run(
+    stage: FeedbackStage,
+    recipe: Recipe,
+    questions: Sequence[Question],
+    engine: Engine,
+    judge: Judge,
+    store: Store,
+) -> RunWriter:
+    model = engine.model
+    store.put_model(
+        fingerprint=model.fingerprint,
+        name=model.name,
+        location=model.location,
+        note=model.note,
+        lineage=dict(model.lineage),
+    )
+    return store.start_run(
+        RunStart(
+            benchmark=NAME,
+            model=model.name,
+            model_fingerprint=model.fingerprint,
+            engine_fingerprint=engine.fingerprint,
+            judge=judge.name,
+            judge_fingerprint=judge.fingerprint,
+            protocol={
+                "prompts": fingerprint([question.fingerprint for question in questions]),
+                "samples": stage.samples,
+                "sampling": stage.sampling.model_dump(mode="json"),
+            },
+            seed=recipe.seed,
+            environment=environment(),
+        )
+    )
+
+
+def _pairs(
+    prompts: Sequence[Question],
+    graded: Mapping[str, Sequence[Graded]],
+    recipe: Recipe,
+    path: Path,
+    what: str,
+    progress: Progress,
+) -> list[Pair]:
+    made: list[RankedPair | None] = [make_pair(prompt, graded[prompt.id], seed=recipe.seed) for prompt in prompts]
+    ranked = [entry for entry in made if entry is not None]
+    write_pairs(path, ranked)
+    tied = len(prompts) - len(ranked)
+    progress.say(f"feedback: {len(ranked)} pairs {what} from {len(prompts)} prompts; {tied} gave none (answers tie)")
+    return [entry.pair for entry in ranked]

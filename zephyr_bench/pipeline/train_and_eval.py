@@ -1,0 +1,92 @@
+"""train-and-eval: a recipe's stages, then every checkpoint on every benchmark, then what came of it.
+
+Finished stages and stored answers are not made again; the same command twice prints the same scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from zephyr_bench.benchmarks import headlines
+from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
+from zephyr_bench.engines.protocol import EngineOptions, ModelSource
+from zephyr_bench.pipeline.engines import OpenEngines
+from zephyr_bench.pipeline.plan import open_parts
+from zephyr_bench.pipeline.preferences import IMPLICIT, MARGIN, METRICS, HeldOutPreferences, interval_percent
+from zephyr_bench.pipeline.requirements import check_recipe
+from zephyr_bench.pipeline.training import Timings, Trained, train_stages
+from zephyr_bench.progress import Progress
+from zephyr_bench.recipe import Recipe
+from zephyr_bench.records import Score
+from zephyr_bench.reports.recipe_report import Evaluated, PreferenceAccuracy, RecipeReport
+from zephyr_bench.store import Store
+
+
+def train_and_eval(
+    recipe: Recipe,
+    options: EngineOptions,
+    *,
+    store: Store,
+    out: Path,
+    progress: Progress,
+    limit: int | None = None,
+) -> RecipeReport:
+    """Raises MissingParts before any work. `limit` is of questions of each benchmark, not of training rows."""
+    parts, judges = open_parts(recipe, options)
+    check_recipe(recipe, options, [benchmark for _, benchmark, _ in parts], judges)
+    timings = Timings()
+    trained = train_stages(recipe, options, store=store, out=out, progress=progress, timings=timings)
+    engines = OpenEngines(options)
+    evaluated: list[Evaluated] = []
+    preferences: list[PreferenceAccuracy] = []
+    reference: dict[str, float] | None = None
+    for stage, model in trained.models.items():
+        runs: dict[str, str] = {}
+        if stage in recipe.evaluate_models:
+            for evaluation, benchmark, judge in parts:
+                with timings.stage(benchmark.name, evaluation.budget_minutes):
+                    progress.say(f"{benchmark.name}: {model.name}")
+                    outcome = evaluate(
+                        benchmark,
+                        engines.get(model),
+                        judge=judge,
+                        store=store,
+                        progress=progress,
+                        limit=limit or evaluation.limit,
+                        seed=recipe.seed,
+                    )
+                runs[benchmark.name] = outcome.run
+            evaluated.append(Evaluated(stage, model.name, runs))
+        if trained.held_out:
+            with timings.stage("held-out preferences", None):
+                progress.say(f"held-out preferences: {model.name}")
+                against = reference if stage == "ddpo" else None
+                outcome = _preferences(trained, model, against, engines, store, progress, seed=recipe.seed)
+            preferences.append(_accuracy(model, outcome))
+            reference = {s.question: s.value or 0.0 for s in store.samples_of(outcome.run, MARGIN)}
+    engines.close()
+    return RecipeReport(recipe.name, evaluated, preferences, timings.lines(), headlines(options.include))
+
+
+def _preferences(
+    trained: Trained,
+    model: ModelSource,
+    reference: Mapping[str, float] | None,
+    engines: OpenEngines,
+    store: Store,
+    progress: Progress,
+    *,
+    seed: int,
+) -> Outcome:
+    """`reference`: the margins of the checkpoint that dDPO started from, which is the one evaluated before."""
+    benchmark = HeldOutPreferences(trained.held_out, reference=reference)
+    return evaluate(benchmark, engines.get(model), judge=None, store=store, progress=progress, seed=seed)
+
+
+def _accuracy(model: ModelSource, outcome: Outcome) -> PreferenceAccuracy:
+    scores: dict[str, Score] = {score.metric: score for score in outcome.scores}
+    raw, implicit = scores[METRICS[MARGIN]], scores.get(METRICS[IMPLICIT])
+    return PreferenceAccuracy(
+        model.name, raw, interval_percent(raw), implicit, interval_percent(implicit) if implicit else None
+    )

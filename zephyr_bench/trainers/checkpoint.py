@@ -1,0 +1,195 @@
+"""Checkpoints: what a stage starts from, what it leaves, and how a finished one is known again.
+
+A checkpoint is a directory of safetensors with tokenizer, chat template, `lineage.json` and a log of the
+steps. It appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zephyr_bench import __version__
+from zephyr_bench.engines.loading import load_config, load_tokenizer, quiet_transformers, resolve_device
+from zephyr_bench.engines.locate import locate_directory
+from zephyr_bench.engines.protocol import EngineOptions, ModelSource
+from zephyr_bench.errors import UserError
+from zephyr_bench.fingerprint import fingerprint
+from zephyr_bench.recipe import Recipe, Training
+
+if TYPE_CHECKING:
+    from zephyr_bench.trainers.loop import Step
+
+LINEAGE = "lineage.json"
+LOG = "training_log.jsonl"
+# where rows came from is told by their hash; the others change speed and memory, not the result
+_NO_EFFECT = {"data", "held_out", "micro_batch", "gradient_checkpointing", "budget_minutes"}
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a stage's result hangs on, and its fingerprint."""
+
+    name: str  # of the checkpoint: smol-dsft
+    stage: str
+    recipe: str
+    settings: Mapping[str, Any]
+    parent: ModelSource
+    data: str  # hash of the rows trained on
+    rows: int
+    seed: int
+    chat_template: str | None  # given to the model; None: its own
+
+    @classmethod
+    def of(
+        cls, stage: str, settings: Training, *, recipe: Recipe, parent: ModelSource, data: Sequence[Any]
+    ) -> StageRecord:
+        template = recipe.resolve(recipe.chat_template).read_text(encoding="utf-8") if recipe.chat_template else None
+        plain = settings.model_dump(mode="json", exclude=_NO_EFFECT)
+        rows = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else row for row in data]
+        return cls(
+            f"{recipe.name}-{stage}",
+            stage,
+            recipe.name,
+            plain,
+            parent,
+            fingerprint(rows),
+            len(rows),
+            recipe.seed,
+            template,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(
+            {
+                "stage": self.stage,
+                "settings": self.settings,
+                "parent": self.parent.fingerprint,
+                "data": self.data,
+                "seed": self.seed,
+                "chat_template": self.chat_template,
+                "zephyr-bench": __version__,
+            }
+        )
+
+    def lineage(self, steps: Sequence[Step], device: str) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "stage": self.stage,
+            "recipe": self.recipe,
+            "settings": dict(self.settings),
+            "parent": {
+                "name": self.parent.name,
+                "location": self.parent.location,
+                "fingerprint": self.parent.fingerprint,
+                "note": self.parent.note,
+                "lineage": dict(self.parent.lineage),
+            },
+            "data": {"fingerprint": self.data, "rows": self.rows},
+            "seed": self.seed,
+            "stage_fingerprint": self.fingerprint,
+            "steps": len(steps),
+            "first_loss": steps[0].loss,
+            "last_loss": steps[-1].loss,
+            "git_commit": _git_commit(),
+            "versions": {
+                "zephyr-bench": __version__,
+                **{name: version(name) for name in ("torch", "transformers")},
+            },
+            "hardware": {"device": device, "machine": platform.machine(), "processors": os.cpu_count()},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+
+def finished(out: Path, record: StageRecord) -> ModelSource | None:
+    """The checkpoint in `out` if it came of the same stage, data and parent."""
+    try:
+        lineage = json.loads((out / LINEAGE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = isinstance(lineage, dict) and lineage.get("stage_fingerprint") == record.fingerprint
+    return locate_directory(out) if same else None
+
+
+def load_for_training(start: ModelSource, settings: Training, *, recipe: Recipe, device: str) -> tuple[Any, Any]:
+    """(model in float32, tokenizer with its chat template). Raises UserError without a template."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    options = EngineOptions()
+    tokenizer = load_tokenizer(start.location, options)
+    if recipe.chat_template is not None:
+        tokenizer.chat_template = recipe.resolve(recipe.chat_template).read_text(encoding="utf-8")
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"model {start.name} has no chat template, so chats can't be made into tokens; "
+            f"name one in the recipe: chat_template: templates/zephyr.jinja."
+        )
+    load_config(start.location, options)  # broken files are told in one sentence
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(start.location, dtype=torch.float32, use_safetensors=True)
+    torch.manual_seed(recipe.seed)
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    return model.to(resolve_device(device)), tokenizer
+
+
+def save(model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequence[Step]) -> ModelSource:
+    """Write beside `out`, then rename: a killed process leaves the old checkpoint or the new one."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-draft-", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"checkpoint {out}: can't be written: {error.strerror}; name another --output.") from None
+    try:
+        with quiet_transformers():
+            model.save_pretrained(draft, safe_serialization=True)
+            tokenizer.save_pretrained(draft)
+        lines = (json.dumps(asdict(step)) + "\n" for step in steps)
+        (draft / LOG).write_text("".join(lines), encoding="utf-8")
+        lineage = record.lineage(steps, str(model.device))
+        (draft / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
+        draft.chmod(0o755)
+        _flush(draft)
+        _put_in_place(draft, out)
+    except OSError as error:
+        raise UserError(f"checkpoint {out}: can't be written: {error.strerror}; make room and run again.") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return locate_directory(out)
+
+
+def _put_in_place(draft: Path, out: Path) -> None:
+    if out.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+        out.rename(old / out.name)
+        draft.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        draft.rename(out)
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _git_commit() -> str | None:
+    """Of the checkout that the code runs from; None for an installed package."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

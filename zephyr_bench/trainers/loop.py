@@ -1,0 +1,102 @@
+"""The training loop: global batches cut into micro-batches, AdamW, warm-up and decay, clipping.
+
+In: a model, items, and a function that gives the summed loss of a few items. Out: the model, updated, and
+a log of every step. Knows no dialogues and no pairs. One process, one device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from zephyr_bench.errors import UserError
+from zephyr_bench.progress import Progress
+from zephyr_bench.recipe import Training
+from zephyr_bench.trainers.schedule import learning_rate_share
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimiser step did. `loss` is before it, per unit of weight (token or pair)."""
+
+    step: int  # from 1
+    epoch: int  # from 1
+    loss: float
+    learning_rate: float
+    grad_norm: float  # before clipping
+
+
+@dataclass(frozen=True)
+class Task(Generic[Item]):
+    """What is learned: the items, and how to take their loss."""
+
+    items: Sequence[Item]
+    loss: Callable[[Sequence[Item]], Tensor]  # summed over the items, a scalar that carries gradients
+    weight: Callable[[Item], int]  # what an item counts for in the mean: its tokens, or 1
+    length: Callable[[Item], int]  # tokens, so that items of like length share a forward pass
+
+
+def train(model: Any, task: Task[Item], settings: Training, *, seed: int, what: str, progress: Progress) -> list[Step]:
+    """Update the model in place. The result depends on `micro_batch` by rounding only.
+
+    Gradients are of the mean over the whole global batch (sum over micro-batches / total weight), not a
+    mean of means: short and long micro-batches count by their tokens. Raises UserError for a loss that
+    is not finite.
+    """
+    batches = list(_batches(task.items, settings, seed))
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    steps: list[Step] = []
+    tracked = progress.track(batches, what=what, total=len(batches), unit="steps")
+    for number, (epoch, batch) in enumerate(tracked):
+        share = learning_rate_share(
+            number, steps=len(batches), warmup_ratio=settings.warmup_ratio, schedule=settings.schedule
+        )
+        rate = settings.learning_rate * share
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        weight = sum(map(task.weight, batch))
+        total = 0.0
+        for part in _micro_batches(batch, task, settings.micro_batch or settings.global_batch):
+            with autocast(model, settings):
+                loss = task.loss(part) / weight
+            loss.backward()
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            raise UserError(f"{what}: the loss is {total} at step {number + 1}; lower learning_rate.")
+        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        steps.append(Step(number + 1, epoch, total, rate, float(norm)))
+    return steps
+
+
+def autocast(model: Any, settings: Training) -> Any:
+    """bfloat16 arithmetic over float32 weights where the recipe, or a GPU, asks for it."""
+    on_gpu = model.device.type == "cuda"
+    wanted = settings.dtype == "bfloat16" or (settings.dtype == "auto" and on_gpu)
+    return torch.autocast(model.device.type, dtype=torch.bfloat16) if wanted else nullcontext()
+
+
+def _batches(items: Sequence[Item], settings: Training, seed: int) -> Iterator[tuple[int, list[Item]]]:
+    """(epoch, global batch), each epoch in an order of its own; the last batch of an epoch may be smaller."""
+    order = torch.Generator().manual_seed(seed)
+    for epoch in range(1, settings.epochs + 1):
+        shuffled = torch.randperm(len(items), generator=order).tolist()
+        for start in range(0, len(items), settings.global_batch):
+            yield epoch, [items[index] for index in shuffled[start : start + settings.global_batch]]
+
+
+def _micro_batches(batch: Sequence[Item], task: Task[Item], rows: int) -> Iterator[list[Item]]:
+    """Items of like length together, so that little is padded."""
+    by_length = sorted(batch, key=task.length, reverse=True)
+    for start in range(0, len(by_length), rows):
+        yield by_length[start : start + rows]
