@@ -68,7 +68,8 @@ def check_mapping(model: type[Model], value: Mapping[str, Any], lines: Mapping[L
 
 def explain(error: ValidationError, model: type[BaseModel], lines: Mapping[Location, int], source: str) -> str:
     """One sentence for the first mistake pydantic found."""
-    first = error.errors(include_url=False)[0]
+    # a misspelt key is unknown and missing at once; the first tells more
+    first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
     where = tuple(part for part in first["loc"] if not _is_union_tag(part, lines, first["loc"]))
     line = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), None)
     place = f"{source} line {line}" if line else source

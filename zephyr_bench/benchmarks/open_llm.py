@@ -7,10 +7,9 @@ place, the store, and the average. Scores are in per cent.
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -223,9 +222,11 @@ def _datasets_cache() -> str:
 
 def _hush() -> None:
     """lm-eval and datasets draw bars and log at length on stderr; ours says how far it is."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
     import datasets
+    import lm_eval.api.task
+    from tqdm import tqdm
 
     datasets.disable_progress_bars()
+    lm_eval.api.task.tqdm = partial(tqdm, disable=True)  # it has no switch, and TQDM_DISABLE is read too early
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lm_eval")

@@ -54,6 +54,7 @@ def train_and_eval(
 ) -> None:
     """Train what a recipe says, evaluate every checkpoint, print the leaderboard. Finished work is not redone."""
     from zephyr_bench.pipeline.plan import make_plan, render_plan
+    from zephyr_bench.pipeline.train_and_eval import prepare
     from zephyr_bench.pipeline.train_and_eval import train_and_eval as carry_out
     from zephyr_bench.progress import Progress
     from zephyr_bench.recipe import load_recipe
@@ -69,8 +70,9 @@ def train_and_eval(
         typer.echo(json.dumps(plan.as_json(), indent=2) if output is o.Format.json else render_plan(plan), nl=False)
         return
     progress = Progress(quiet=quiet)
+    parts = prepare(loaded, options)
     with Store(store) as results:
-        report = carry_out(loaded, options, store=results, out=out, limit=limit, progress=progress)
+        report = carry_out(loaded, parts, options, store=results, out=out, limit=limit, progress=progress)
         target = leaderboard or out / "leaderboard.md"
         write_text(target, render_recipe_report(results, report, "markdown"))
         typer.echo(render_recipe_report(results, report, output.value), nl=False)
@@ -92,7 +94,9 @@ def train(
     quiet: o.Quiet = False,
 ) -> None:
     """Train a recipe's stages and print where the checkpoints are. Finished stages are not redone."""
+    from zephyr_bench.judges import open_judge
     from zephyr_bench.pipeline.plan import make_plan, render_plan
+    from zephyr_bench.pipeline.requirements import check_recipe
     from zephyr_bench.pipeline.training import train_stages
     from zephyr_bench.progress import Progress
     from zephyr_bench.recipe import load_recipe
@@ -104,6 +108,8 @@ def train(
     if dry_run:
         typer.echo(render_plan(make_plan(loaded, options, out=out, store=store, evaluate=False)), nl=False)
         return
+    judges = [open_judge(loaded.feedback.judge, include=options.include)] if loaded.feedback else []
+    check_recipe(loaded, options, [], judges)
     with Store(store) as results:
         trained = train_stages(
             loaded,

@@ -47,6 +47,7 @@ def collect_feedback(
     questions = [*prompts, *held_out]
     graded: dict[str, list[Graded]] = {question.id: [] for question in questions}
     for name in stage.engines:
+        progress.say(f"feedback: {stage.samples} answers to each of {len(questions)} prompts from {name}")
         source = models.get(name) or locate(name, include=options.include)
         for question, answers in _graded(stage, recipe, questions, engines.get(source), judge, store, progress).items():
             graded[question] += answers

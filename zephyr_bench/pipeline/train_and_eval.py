@@ -5,26 +5,37 @@ Finished stages and stored answers are not made again; the same command twice pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zephyr_bench.benchmarks import headlines
 from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
+from zephyr_bench.benchmarks.protocol import Benchmark
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
+from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.pipeline.engines import OpenEngines
 from zephyr_bench.pipeline.plan import open_parts
 from zephyr_bench.pipeline.preferences import IMPLICIT, MARGIN, METRICS, HeldOutPreferences, interval_percent
 from zephyr_bench.pipeline.requirements import check_recipe
 from zephyr_bench.pipeline.training import Timings, Trained, train_stages
 from zephyr_bench.progress import Progress
-from zephyr_bench.recipe import Recipe
+from zephyr_bench.recipe import Evaluation, Recipe
 from zephyr_bench.records import Score
 from zephyr_bench.reports.recipe_report import Evaluated, PreferenceAccuracy, RecipeReport
 from zephyr_bench.store import Store
 
+Parts = Sequence[tuple[Evaluation, Benchmark, Judge | None]]
+
+
+def prepare(recipe: Recipe, options: EngineOptions) -> Parts:
+    """Each evaluation's benchmark and judge, ready to run. Raises MissingParts with all that the recipe lacks."""
+    parts, judges = open_parts(recipe, options)
+    check_recipe(recipe, options, [benchmark for _, benchmark, _ in parts], judges)
+    return parts
+
 
 def train_and_eval(
     recipe: Recipe,
+    parts: Parts,
     options: EngineOptions,
     *,
     store: Store,
@@ -32,9 +43,7 @@ def train_and_eval(
     progress: Progress,
     limit: int | None = None,
 ) -> RecipeReport:
-    """Raises MissingParts before any work. `limit` is of questions of each benchmark, not of training rows."""
-    parts, judges = open_parts(recipe, options)
-    check_recipe(recipe, options, [benchmark for _, benchmark, _ in parts], judges)
+    """`parts` are of `prepare`. `limit` is of questions of each benchmark, not of training rows."""
     timings = Timings()
     trained = train_stages(recipe, options, store=store, out=out, progress=progress, timings=timings)
     engines = OpenEngines(options)
@@ -66,7 +75,8 @@ def train_and_eval(
             preferences.append(_accuracy(model, outcome))
             reference = {s.question: s.value or 0.0 for s in store.samples_of(outcome.run, MARGIN)}
     engines.close()
-    return RecipeReport(recipe.name, evaluated, preferences, timings.lines(), headlines(options.include))
+    shown = {benchmark.name: benchmark.headline for _, benchmark, _ in parts}  # columns in the recipe's order
+    return RecipeReport(recipe.name, evaluated, preferences, timings.lines(), shown)
 
 
 def _preferences(

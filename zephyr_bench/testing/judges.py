@@ -1,11 +1,11 @@
 """Conformance of a judge: what every Judge promises, as functions that raise AssertionError.
 
-    import pytest
-    from zephyr_bench.testing.judges import CHECKS, single
+import pytest
+from zephyr_bench.testing.judges import CHECKS, single
 
-    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-    def test_judge_conforms(check):
-        check(lambda: MyJudge(...), [single("Name the capital of France.", "Paris.")])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_judge_conforms(check):
+    check(lambda: MyJudge(...), [single("Name the capital of France.", "Paris.")])
 """
 
 from __future__ import annotations
