@@ -35,7 +35,8 @@ KINDS = ["recipes", "benchmarks", "judges", "engines", "models"]
 
 def output_of(*words: str) -> str:
     """What the command prints on stdout, 100 columns wide and without colour."""
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "HF_HUB_OFFLINE": "1"}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("ZEPHYR_BENCH_")}
+    environment = {**inherited, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([COMMAND, *words], capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip() + "\n"
 

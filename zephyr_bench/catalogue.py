@@ -32,7 +32,9 @@ def roots(include: Sequence[Path] = ()) -> list[Path]:
     """Where entries are looked for, first match first. Raises UserError for a missing folder."""
     for folder in include:
         if not folder.is_dir():
-            raise UserError(f"--include {folder}: no such folder; it should hold benchmarks/, judges/ or trainers/.")
+            raise UserError(
+                f"--include {folder}: no such folder; it should hold benchmarks/, judges/, trainers/ or reports/."
+            )
     return [*(folder.resolve() for folder in include), root()]
 
 

@@ -15,7 +15,7 @@ EXIT_INTERRUPTED = 130
 class ZephyrBenchError(Exception):
     """Everything this package raises on purpose; the command line prints it without a traceback."""
 
-    exit_code = 1
+    exit_code = 2
 
 
 class UserError(ZephyrBenchError):

@@ -9,6 +9,7 @@ import os
 import socket
 from functools import cache
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 _PATIENCE_SECONDS = 4.0
 
@@ -20,10 +21,13 @@ def offline() -> bool:
 
 @cache
 def reachable() -> bool:
-    """Whether a connection to the hub can be made from here; asked once a process."""
+    """Whether a connection to the hub, or to the proxy before it, can be made from here; asked once a process."""
     if offline():
         return False
     url = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    proxy = getproxies().get(url.scheme)
+    if proxy and not proxy_bypass(url.hostname or ""):
+        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     port = url.port or (80 if url.scheme == "http" else 443)
     try:
         with socket.create_connection((url.hostname or "", port), timeout=_PATIENCE_SECONDS):

@@ -14,7 +14,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from zephyr_bench.escaping import visible
+
 Item = TypeVar("Item")
+
+
+def _shown(message: str) -> str:
+    """As literal text: no markup, no control codes; line breaks stay."""
+    return escape("\n".join(visible(line) for line in message.split("\n")))
 
 
 class Progress:
@@ -28,10 +35,10 @@ class Progress:
     def say(self, message: str) -> None:
         """A line for people, on stderr. Markup in it is shown, not obeyed."""
         if not self.quiet:
-            self.console.print(escape(message))
+            self.console.print(_shown(message))
 
     def warn(self, message: str) -> None:
-        self.console.print(f"[yellow]warning:[/] {escape(message)}")
+        self.console.print(f"[yellow]warning:[/] {_shown(message)}")
 
     def track(self, items: Iterable[Item], *, what: str, total: int | None, unit: str = "it") -> Iterator[Item]:
         """The items as they come, with a bar where stderr is a terminal."""
@@ -48,7 +55,7 @@ class Progress:
             TimeRemainingColumn(),
         )
         with RichProgress(*columns, console=self.console, transient=True) as bar:
-            task = bar.add_task(escape(what), total=total, rate="")
+            task = bar.add_task(_shown(what), total=total, rate="")
             for item in items:
                 yield item
                 bar.advance(task)

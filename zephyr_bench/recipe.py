@@ -22,7 +22,7 @@ from zephyr_bench.yaml_file import check_mapping, load_model, load_yaml
 class Entry(BaseModel):
     """Base of everything read from YAML: frozen, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSource(Entry):
@@ -95,6 +95,8 @@ class FeedbackStage(Entry):
     def _something_to_rank(self) -> FeedbackStage:
         if self.samples * len(self.engines) < 2:
             raise ValueError("needs two answers a prompt at least: raise samples or name more engines")
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise ValueError("several samples at temperature 0 are all the same: raise sampling.temperature")
         return self
 
 
@@ -106,6 +108,12 @@ class DdpoStage(Training):
     loss: Literal["sigmoid"] = "sigmoid"
     beta: float = Field(gt=0)
     max_prompt_length: int | None = Field(None, gt=0)  # tokens; longer prompts lose their beginning
+
+    @model_validator(mode="after")
+    def _room_for_answers(self) -> DdpoStage:
+        if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
+            raise ValueError("max_prompt_length must be below max_length, or no answer has room")
+        return self
 
 
 class Evaluation(Entry):
@@ -123,7 +131,7 @@ class Recipe(Entry):
     model: str  # the starting model
     parameters: float | None = Field(None, gt=0)  # of the model, so that a plan needs no download
     chat_template: Path | None = None  # relative to the recipe; given to the model where it is set
-    seed: int = 42
+    seed: int = Field(42, ge=0, lt=2**63)
     dsft: DsftStage | None = None
     feedback: FeedbackStage | None = None
     ddpo: DdpoStage | None = None
@@ -139,11 +147,21 @@ class Recipe(Entry):
             raise ValueError("ddpo needs data, or a feedback stage that makes its pairs")
         if self.feedback and "dsft" in self.feedback.engines and not self.dsft:
             raise ValueError("feedback.engines names dsft, but the recipe has no dsft stage")
+        names = [evaluation.benchmark for evaluation in self.evaluate]
+        if len(set(names)) < len(names):
+            raise ValueError("a benchmark stands twice in evaluate")
         return self
 
     @property
     def stages(self) -> tuple[str, ...]:
         return tuple(name for name in ("dsft", "feedback", "ddpo") if getattr(self, name) is not None)
+
+    def up_to(self, stage: str | None) -> Recipe:
+        """The stages up to and with that one (None: all), without evaluations. Raises UserError."""
+        if stage is not None and stage not in self.stages:
+            raise UserError(f"recipe {self.name} has no stage {stage}; it has {', '.join(self.stages) or 'none'}.")
+        later = self.stages[self.stages.index(stage) + 1 :] if stage else ()
+        return self.model_copy(update={"evaluate": (), **dict.fromkeys(later)})
 
     def resolve(self, path: Path) -> Path:
         """A path that the recipe names, relative to the recipe."""
@@ -154,13 +172,15 @@ def load_recipe(name: str, include: Sequence[Path] = (), overrides: Sequence[str
     """The recipe of that name (or YAML path), with `key.path=value` overrides. Raises UserError."""
     path = catalogue.find("recipe", name, include)
     value, lines = load_yaml(path)
+    for override in overrides:
+        _override(value, override)
     for reserved in ("name", "folder"):
+        if reserved in value and (reserved,) not in lines:
+            raise UserError(f"--set {reserved}: is set by the recipe's place; copy the recipe instead.")
         if reserved in value:
             raise UserError(
                 f"{path} line {lines[(reserved,)]}: key '{reserved}' is set by the file's place; remove it."
             )
-    for override in overrides:
-        _override(value, override)
     value |= {"name": path.stem, "folder": path.parent}
     source = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
     return check_mapping(Recipe, value, lines, source)
@@ -172,16 +192,25 @@ def _override(value: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UserError(f"--set {override}: expected KEY=VALUE, such as ddpo.beta=0.05.")
     *parents, last = key.split(".")
-    target = value
+    target: Any = value
     for parent in parents:
-        child = target.get(parent)
-        if not isinstance(child, dict):
+        child = _member(target, parent)
+        if not isinstance(child, dict | list):
             raise UserError(f"--set {override}: the recipe has no section '{parent}'.{did_you_mean(parent, target)}")
         target = child
+    if isinstance(target, list) and _member(target, last) is None:
+        raise UserError(f"--set {override}: expected a number from 0 to {len(target) - 1} after {'.'.join(parents)}.")
     try:
-        target[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        target[int(last) if isinstance(target, list) else last] = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"--set {override}: the value is not YAML.") from None
+
+
+def _member(target: Any, key: str) -> Any:
+    """Of a mapping by its key, of a list by its index; None where there is none."""
+    if isinstance(target, list):
+        return target[int(key)] if key.isdecimal() and int(key) < len(target) else None
+    return target.get(key)
 
 
 class PackagedModel(Entry):

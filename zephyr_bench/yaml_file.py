@@ -35,10 +35,15 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise UserError(f"{path}{line}: malformed YAML: {problem}.") from None
+    except (ValueError, RecursionError) as error:  # a date that is none, or nesting without end
+        raise UserError(f"{path}: malformed YAML: {error}.") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} line 1: expected a mapping of keys to values, found {type(value).__name__}.")
     lines: dict[Location, int] = {}
-    _note_lines(node, (), lines, path)
+    try:
+        _note_lines(node, (), lines, path)
+    except RecursionError:
+        raise UserError(f"{path}: a YAML alias stands inside what it names, or nesting is too deep.") from None
     return value, lines
 
 
@@ -82,7 +87,8 @@ def explain(error: ValidationError, model: type[BaseModel], lines: Mapping[Locat
         return f"{place}: unknown key '{key}'{inside}.{did_you_mean(str(key), known)}{more}"
     if first["type"] == "missing":
         return f"{place}: key '{key}' is missing{inside}.{more}"
-    found = "" if isinstance(first["input"], dict | list) else f", found {first['input']!r}"
+    secret = "password" in first["msg"]
+    found = "" if secret or isinstance(first["input"], dict | list) else f", found {first['input']!r}"
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
     full = ".".join(str(part) for part in where)
     return f"{place}: {full + ': ' if full else ''}{message}{found}.{more}"
@@ -143,6 +149,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise UserError(f"{path} line {number}: malformed JSON: {error.msg} at column {error.colno}.") from None
         except UnicodeDecodeError:
             raise UserError(f"{path} line {number + 1}: is not UTF-8 text.") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, nesting without end
+            raise UserError(f"{path} line {number}: malformed JSON: {error}.") from None
 
 
 def read_jsonl_as(path: Path, model: type[Model]) -> Iterator[tuple[int, Model]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,20 +21,29 @@ __all__ = ["Benchmark", "Job", "headlines", "open_benchmark"]
 _BUILT_IN: dict[str, Any] = {"mt_bench": MtBench, "alpaca_eval": AlpacaEval, "open_llm": OpenLlm}
 
 
-def open_benchmark(name: str, *, include: Sequence[Path] = (), **options: Any) -> Benchmark:
-    """The benchmark of that name (or YAML path). `options` go to its class (OpenLlm: data, tasks, …).
+def open_benchmark(name: str, *, include: Sequence[Path] = (), data: Path | None = None, **options: Any) -> Benchmark:
+    """The benchmark of that name (or YAML path). `options` go to its class (OpenLlm: tasks, …).
 
-    Raises UserError for an unknown name or kind, or a YAML that doesn't fit.
+    `data` is a folder of data sets for kinds that load any. Raises UserError for an unknown name or kind, a YAML
+    that doesn't fit, or an option that the kind doesn't know.
     """
     path = catalogue.find("benchmark", name, include)
     value, lines = load_yaml(path)
     kind = _kind(value.get("kind"), f"{path} line {lines.get(('kind',), 1)}")
     spec = check_mapping(kind.Spec, value, lines, str(path))
+    known = inspect.signature(kind).parameters
+    if "data" in known:
+        options["data"] = data
+    for option in options:
+        if option not in known:
+            raise UserError(f"benchmark {name} is of kind {value['kind']}, which knows no {option.replace('_', ' ')}.")
     benchmark: Benchmark = kind(spec, name=path.stem, folder=path.parent, **options)
     return benchmark
 
 
 def _kind(kind: Any, place: str) -> Any:
+    if not isinstance(kind, str):
+        raise UserError(f"{place}: kind must be a name, such as {', '.join(_BUILT_IN)}.")
     if kind in _BUILT_IN:
         return _BUILT_IN[kind]
     plug_ins = {point.name: point for point in entry_points(group="zephyr_bench.benchmarks")}

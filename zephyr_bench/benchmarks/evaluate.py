@@ -65,7 +65,7 @@ def evaluate(
     run = store.start_run(start)
     job = Job(engine=engine, judge=judge, run=run, progress=progress, limit=limit, seed=seed)
     try:
-        samples = list(_stored(run, benchmark.samples(job)))
+        scores = benchmark.aggregate(list(_stored(run, benchmark.samples(job))))
     except KeyboardInterrupt:
         run.finish("interrupted", [])
         raise
@@ -75,7 +75,6 @@ def evaluate(
     except BaseException:
         run.finish("failed", [])
         raise
-    scores = benchmark.aggregate(samples)
     run.finish("complete", scores)
     return Outcome(run.id, benchmark.name, tuple(scores))
 

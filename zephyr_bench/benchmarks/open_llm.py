@@ -38,6 +38,8 @@ class TaskSpec(Entry):
     subtasks: tuple[str, ...] = ()  # the tasks of a group to run; empty: all of them
     data: str  # hub id of the data set the task loads
     folder: str | None = None  # of lm_eval/tasks that declares it; saves reading all 14,000 declarations
+    rows: int = Field(0, ge=0)  # test rows in all, for the plan
+    leaves: int = Field(1, gt=0)  # tasks in a group that is run whole, for the plan
 
 
 class OpenLlmSpec(BenchmarkSpec):
@@ -45,7 +47,6 @@ class OpenLlmSpec(BenchmarkSpec):
     headline: str = "average"
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
     data: Path | None = None  # a folder in the hub's layout beside the YAML
-    rows: int | None = Field(None, gt=0)  # test rows in all, for the plan
 
     @model_validator(mode="after")
     def _names_differ(self) -> OpenLlmSpec:
@@ -89,7 +90,9 @@ class OpenLlm:
 
     def protocol(self, limit: int | None) -> Mapping[str, Any]:
         return {
-            "tasks": [task.model_dump(mode="json", exclude={"data", "folder"}) for task in self.tasks],
+            "tasks": [
+                task.model_dump(mode="json", exclude={"data", "folder", "rows", "leaves"}) for task in self.tasks
+            ],
             "data": {task.data: self._data_fingerprint(task.data) for task in self.tasks},
             "lm_eval": version("lm_eval"),
             "chat_template": self._chat_template,
@@ -97,11 +100,8 @@ class OpenLlm:
         }
 
     def size(self, limit: int | None) -> Mapping[str, int]:
-        leaves = sum(len(task.subtasks) or 1 for task in self.tasks)
-        rows = self._spec.rows or 0
-        if limit is not None:
-            rows = min(rows, limit * leaves) if rows else limit * leaves
-        return {"questions": rows, "answers": 0, "judgments": 0, "max_new_tokens": 0}
+        rows = [(task.rows, limit * (len(task.subtasks) or task.leaves) if limit else task.rows) for task in self.tasks]
+        return {"questions": sum(map(min, rows)), "answers": 0, "judgments": 0, "max_new_tokens": 0}
 
     def samples(self, job: Job) -> Iterator[SampleScore]:
         if not isinstance(job.engine, ScoringEngine):
@@ -125,6 +125,11 @@ class OpenLlm:
         )
         for leaf, records in found["samples"].items():
             task = self._task_of(leaf)
+            if not any(record["filter"] == task.filter for record in records):
+                known = {record["filter"] for record in records}
+                raise UserError(
+                    f"{self.name}: task {leaf} has no filter '{task.filter}'.{did_you_mean(task.filter, known)}"
+                )
             for record in records:
                 if record["filter"] == task.filter:
                     yield SampleScore(f"{leaf}/{record['doc_id']}", leaf, task.metric, float(record[task.metric]))
@@ -166,7 +171,10 @@ class OpenLlm:
                 f"{self.name}: the data of its tasks can't be loaded ({reason}); "
                 f"name a folder in the hub's layout with --data."
             ) from None
-        for task_object in loaded["tasks"].values():
+        for leaf, task_object in loaded["tasks"].items():
+            metric, known = self._task_of(leaf).metric, task_object.aggregation()
+            if metric not in known:
+                raise UserError(f"{self.name}: task {leaf} has no metric '{metric}'.{did_you_mean(metric, known)}")
             task_object.set_fewshot_seed(seed=_FEWSHOT_SEED)
         return loaded
 

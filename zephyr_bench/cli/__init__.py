@@ -13,6 +13,7 @@ import typer
 from zephyr_bench import __version__
 from zephyr_bench.cli import catalogue, doctor, evaluate, runs, show, train
 from zephyr_bench.errors import EXIT_INTERRUPTED, ZephyrBenchError
+from zephyr_bench.escaping import visible
 
 app = typer.Typer(
     name="zephyr-bench",
@@ -56,7 +57,6 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     """The message on stderr, control characters shown and not obeyed."""
-    shown = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in message)
-    sys.stderr.write(shown + "\n")
+    sys.stderr.write("\n".join(visible(line) for line in message.split("\n")) + "\n")
     sys.stderr.flush()
     sys.exit(code)

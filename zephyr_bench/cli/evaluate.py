@@ -14,12 +14,8 @@ if TYPE_CHECKING:
     from zephyr_bench.engines.protocol import EngineOptions
 
 Benchmark = Annotated[str | None, typer.Option("--benchmark", help="A benchmark's name or YAML file.")]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", envvar=o.DATA_ENV, help="A folder of data sets in the hub's layout, used before the hub."),
-]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")]
-Version = Annotated[int | None, typer.Option("--version", min=1, max=2, help="Of the leaderboard.")]
+Version = Annotated[int | None, typer.Option("--version", min=1, max=1, help="Of the leaderboard.")]
 ChatTemplate = Annotated[
     bool | None,
     typer.Option("--chat-template/--no-chat-template", help="Prompts as chats; default: off for version 1."),
@@ -83,7 +79,7 @@ def open_llm(
     version: Version = None,
     benchmark: Benchmark = None,
     tasks: Tasks = None,
-    data: Data = None,
+    data: o.Data = None,
     chat_template: ChatTemplate = None,
     engine: o.Engine = "transformers",
     dtype: o.Dtype = "auto",
@@ -101,10 +97,7 @@ def open_llm(
     name = _versioned("open-llm", version, benchmark)
     running = _engine_options(engine, dtype, device, batch_size, trust_remote_code, include)
     chosen: dict[str, Any] = {"tasks": [task.strip() for task in tasks.split(",")] if tasks else []}
-    if data is not None:
-        if not data.is_dir():
-            raise UserError(f"--data {data}: no such folder; expected data sets in the hub's layout, owner/name/.")
-        chosen["data"] = data.resolve()
+    chosen["data"] = o.data_folder(data)
     chosen["chat_template"] = bool(chat_template)
     run(model, name, None, running, limit, seed, store, output, quiet, **chosen)
 

@@ -44,14 +44,45 @@ StoreUrl: TypeAlias = Annotated[
 ]
 Include: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--include", help="A folder with benchmarks/, judges/ or trainers/ of your own; repeatable."),
+    typer.Option(
+        "--include", help="A folder with benchmarks/, judges/, trainers/ or reports/ of your own; repeatable."
+    ),
 ]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]
 OutputFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 TrustRemoteCode: TypeAlias = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let the model's repository run its own Python code.")
 ]
+Data: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--data", envvar=DATA_ENV, help="A folder of data sets in the hub's layout, used before the hub."),
+]
 DEFAULT_STORE = "sqlite:///zephyr-bench.db"
+
+
+def data_folder(folder: Path | None) -> Path | None:
+    """--data. Raises UserError."""
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise UserError(f"--data {folder}: no such folder; expected data sets in the hub's layout, owner/name/.")
+    return folder.resolve()
+
+
+def store_exists(url: str) -> bool:
+    """False for a SQLite file that isn't there."""
+    path = url.removeprefix("sqlite:///")
+    return path in (url, ":memory:") or Path(path).exists()
+
+
+def existing_store(url: str) -> str:
+    """The store of a command that only reads: a mistyped name makes no file. Raises UserError."""
+    if not store_exists(url):
+        raise UserError(
+            f"store {url}: there is none yet; `zephyr-bench mtbench --model MODEL` (or alpaca-eval, open-llm, "
+            f"train-and-eval) makes one, --store names another."
+        )
+    return url
 
 
 def batch_size(text: str) -> int | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zephyr_bench.cli import options as o
+from zephyr_bench.errors import UserError
+from zephyr_bench.escaping import visible
 
 if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo
@@ -17,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="List the runs of the store, newest first; show, tag or delete one.",
 )
+OwnStore = Annotated[str | None, typer.Option("--store", help="Where results are kept.")]
 RunId = Annotated[str, typer.Argument(help="A run's id, or the beginning of it.")]
 
 
@@ -39,7 +42,7 @@ def runs(
     from zephyr_bench.reports.render import render_table
     from zephyr_bench.store import Store
 
-    with Store(store) as results:
+    with Store(o.existing_store(store)) as results:
         rows = [_summary(run) for run in results.runs(benchmark=benchmark, model=model)]
     if output is o.Format.json:
         typer.echo(json.dumps(rows, indent=2))
@@ -65,13 +68,14 @@ def _summary(run: RunInfo) -> dict[str, Any]:
 def show(
     context: typer.Context,
     run: RunId,
-    output: Annotated[o.Format, typer.Option("--format", help="How to print the result.")] = o.Format.table,
+    store: OwnStore = None,
+    output: o.OutputFormat = o.Format.table,
 ) -> None:
     """Show one run: its scores, protocol, versions and the model's lineage."""
     from zephyr_bench.reports.scores import render_run
     from zephyr_bench.store import Store
 
-    with Store(context.obj) as results:
+    with Store(o.existing_store(store or context.obj)) as results:
         info = results.run(run)
         if output is not o.Format.json:
             typer.echo(render_run(results, info.id, output.value), nl=False)
@@ -89,11 +93,16 @@ def show(
 
 
 @app.command()
-def tag(context: typer.Context, run: RunId, name: Annotated[str, typer.Argument(help="Such as nightly.")]) -> None:
+def tag(
+    context: typer.Context,
+    run: RunId,
+    name: Annotated[str, typer.Argument(help="Such as nightly.")],
+    store: OwnStore = None,
+) -> None:
     """Give a run a tag."""
     from zephyr_bench.store import Store
 
-    with Store(context.obj) as results:
+    with Store(o.existing_store(store or context.obj)) as results:
         results.tag(results.run(run).id, name)
 
 
@@ -102,12 +111,14 @@ def delete(
     context: typer.Context,
     run: RunId,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    store: OwnStore = None,
 ) -> None:
     """Delete a run with its scores, and the answers and judgments that no other run uses."""
     from zephyr_bench.store import Store
 
-    with Store(context.obj) as results:
+    with Store(o.existing_store(store or context.obj)) as results:
         info = results.run(run)
-        if not yes:
-            typer.confirm(f"Delete run {info.id} ({info.model} on {info.benchmark})?", abort=True, err=True)
+        what = f"run {info.id} ({visible(info.model)} on {info.benchmark})"
+        if not yes and not typer.confirm(f"Delete {what}?", err=True):
+            raise UserError(f"{what} was not deleted.")
         results.delete(info.id)

@@ -30,7 +30,9 @@ def leaderboard(
     from zephyr_bench.written_file import write_text
 
     folders = tuple(include or ())
-    with Store(store) as results:
+    # published figures need no store of one's own
+    place = "sqlite:///:memory:" if published and not o.store_exists(store) else o.existing_store(store)
+    with Store(place) as results:
         text = render_leaderboard(
             results,
             headlines(folders),
@@ -56,5 +58,5 @@ def compare(
     from zephyr_bench.reports.compare import render_comparison
     from zephyr_bench.store import Store
 
-    with Store(store) as results:
+    with Store(o.existing_store(store)) as results:
         typer.echo(render_comparison(results, base, candidate, format=output.value, benchmark=benchmark), nl=False)

@@ -45,6 +45,7 @@ def train_and_eval(
         typer.Option("--leaderboard", help="Where the markdown leaderboard goes; default: beside the checkpoints."),
     ] = None,
     limit: o.Limit = None,
+    data: o.Data = None,
     device: o.Device = "auto",
     batch_size: o.BatchSize = "auto",
     store: o.StoreUrl = o.DEFAULT_STORE,
@@ -63,14 +64,15 @@ def train_and_eval(
     from zephyr_bench.written_file import write_text
 
     options = _options(device, batch_size, include)
+    folder = o.data_folder(data)
     loaded = load_recipe(recipe, options.include, overrides or ())
     out = output_dir or Path("checkpoints") / loaded.name
     if dry_run:
-        plan = make_plan(loaded, options, out=out, store=store, limit=limit)
+        plan = make_plan(loaded, options, out=out, store=store, limit=limit, data=folder)
         typer.echo(json.dumps(plan.as_json(), indent=2) if output is o.Format.json else render_plan(plan), nl=False)
         return
     progress = Progress(quiet=quiet)
-    parts = prepare(loaded, options)
+    parts = prepare(loaded, options, data=folder)
     with Store(store) as results:
         report = carry_out(loaded, parts, options, store=results, out=out, limit=limit, progress=progress)
         target = leaderboard or out / "leaderboard.md"
@@ -82,8 +84,12 @@ def train_and_eval(
 def train(
     recipe: RecipeName,
     stage: Annotated[
-        Stage | None, typer.Option("--stage", help="Only this stage; default: all of the recipe's.")
+        Stage | None,
+        typer.Option("--stage", help="Stop after this stage; those before it are trained unless they are there."),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Keep finished stages, or train them again.")
+    ] = True,
     overrides: Overrides = None,
     dry_run: DryRun = False,
     output_dir: Output = None,
@@ -103,10 +109,10 @@ def train(
     from zephyr_bench.store import Store
 
     options = _options(device, batch_size, include)
-    loaded = load_recipe(recipe, options.include, overrides or ())
+    loaded = load_recipe(recipe, options.include, overrides or ()).up_to(stage and stage.value)
     out = output_dir or Path("checkpoints") / loaded.name
     if dry_run:
-        typer.echo(render_plan(make_plan(loaded, options, out=out, store=store, evaluate=False)), nl=False)
+        typer.echo(render_plan(make_plan(loaded, options, out=out, store=store)), nl=False)
         return
     judges = [open_judge(loaded.feedback.judge, include=options.include)] if loaded.feedback else []
     check_recipe(loaded, options, [], judges)
@@ -117,7 +123,7 @@ def train(
             store=results,
             out=out,
             progress=Progress(quiet=quiet),
-            until=stage and stage.value,
+            resume=resume,
         )
     for name, model in trained.models.items():
         if name != "start":

@@ -33,6 +33,8 @@ def open_judge(name: str, *, include: Sequence[Path] = (), base_url: str | None 
 
 
 def _kind(kind: Any, place: str) -> Any:
+    if not isinstance(kind, str):
+        raise UserError(f"{place}: kind must be a name, such as {', '.join(_BUILT_IN)}.")
     if kind in _BUILT_IN:
         return _BUILT_IN[kind]
     plug_ins = {point.name: point for point in entry_points(group="zephyr_bench.judges")}

@@ -18,7 +18,8 @@ VERSION = 1  # raised with every change that could change a verdict
 
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 _ITEM = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+\S", re.MULTILINE)
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?|[-+]?\.\d+")
+_CLOSING = " \t\r\n.\"'”’"
+_NUMBER = re.compile(r"(?<!\d)[-+]?\d[\d,]*(?:\.\d+)?|[-+]?\.\d+")
 
 
 def share_met(text: str, checks: Sequence[e.Check]) -> float:
@@ -69,7 +70,7 @@ def _(check: e.Starts, text: str) -> bool:
 
 @holds.register
 def _(check: e.Ends, text: str) -> bool:
-    return text.rstrip(" \t\r\n.\"'”’").casefold().endswith(check.text.rstrip(".").casefold())
+    return text.rstrip(_CLOSING).casefold().endswith(check.text.rstrip(_CLOSING).casefold())
 
 
 @holds.register
@@ -81,7 +82,7 @@ def _(check: e.Number, text: str) -> bool:
 @holds.register
 def _(check: e.Json, text: str) -> bool:
     try:
-        value = json.loads(_code(text))
+        value = json.loads(_code(text), parse_constant=_no_json)
     except (ValueError, RecursionError):
         return False
     kinds = {"object": dict, "array": list, "any": object}
@@ -145,6 +146,11 @@ def _within(bounds: e.Words | e.Sentences | e.Lines | e.Items | e.Count, found: 
 
 def _bare(text: str) -> str:
     return text.strip().rstrip(".!?").casefold()
+
+
+def _no_json(name: str) -> None:
+    """Python reads NaN and Infinity; JSON has neither."""
+    raise ValueError(name)
 
 
 def _code(text: str) -> str:

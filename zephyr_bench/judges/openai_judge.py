@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from zephyr_bench.errors import JudgeUnavailable, UserError, ZephyrBenchError
+from zephyr_bench.errors import JudgeUnavailable, UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.judges import parsers
 from zephyr_bench.judges.prompts import JudgePrompt, read_prompts, render
@@ -29,7 +30,12 @@ from zephyr_bench.records import Judgment, Match, Message
 if TYPE_CHECKING:
     from openai import OpenAI
 
+LOWEST, HIGHEST = 1.0, 10.0  # of a rating; FastChat would take any number
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class _RequestRefused(JudgeUnavailable):
+    """The server won't take one request (too long, or filtered); the next may be taken."""
 
 
 class Prices(Entry):
@@ -94,9 +100,13 @@ class OpenAiJudge:
 
     def missing(self) -> list[str]:
         parts = []
+        variable = self._spec.api_key_env
         if self._key() is None:
-            variable = self._spec.api_key_env
-            parts.append(f"an API key for judge {self.name}: set {variable}, or name another judge with --judge")
+            parts.append(f"an API key for judge {self.name}: set {variable}, or choose another judge")
+        elif not _sendable(self._key() or ""):
+            parts.append(
+                f"a well-formed API key for judge {self.name}: {variable} holds blanks or unprintable characters"
+            )
         if absent := self._spec.prompts.missing(self._folder):
             parts.append(f"the prompts of judge {self.name}: {absent}")
         return parts
@@ -108,31 +118,49 @@ class OpenAiJudge:
         return (input_tokens * prices.input + output_tokens * prices.output) / 1e6
 
     def grade(self, matches: Iterable[Match]) -> Iterator[Judgment]:
-        waiting = iter(matches)
-        failure: ZephyrBenchError | None = None
-        pool = ThreadPoolExecutor(self._spec.concurrency, thread_name_prefix="judge")
         client = self._client()
+        waiting = iter(matches)
+        tasks: SimpleQueue[Match | None] = SimpleQueue()
+        results: SimpleQueue[Judgment | Exception] = SimpleQueue()
+        stopped: Exception | None = None  # no new calls after this
+        refused: _RequestRefused | None = None  # one request was; the others go on
+        under_way = 0
+        workers = [
+            Thread(target=self._work, args=(client, tasks, results), daemon=True) for _ in range(self._spec.concurrency)
+        ]
+        for worker in workers:  # daemons: Ctrl-C doesn't wait for a server that is silent
+            worker.start()
         try:
-            calls: set[Future[Judgment]] = set()
             while True:
-                if failure is None:  # after a failure, only what is under way is waited for
-                    more = islice(waiting, self._spec.concurrency - len(calls))
-                    calls |= {pool.submit(self._grade_one, client, match) for match in more}
-                if not calls:
+                if stopped is None:
+                    for match in islice(waiting, self._spec.concurrency - under_way):
+                        tasks.put(match)
+                        under_way += 1
+                if under_way == 0:
                     break
-                done, calls = wait(calls, return_when=FIRST_COMPLETED)
-                for call in done:
-                    try:
-                        judgment = call.result()
-                    except ZephyrBenchError as error:
-                        failure = failure or error
-                        continue
-                    yield judgment
-        finally:  # Ctrl-C, or a reader that stopped: calls under way are left behind
-            pool.shutdown(wait=False, cancel_futures=True)
-            client.close()
-        if failure is not None:
+                result = results.get()
+                under_way -= 1
+                if isinstance(result, Judgment):
+                    yield result
+                elif isinstance(result, _RequestRefused):
+                    refused = result
+                else:
+                    stopped = stopped or result
+        finally:
+            for _ in workers:
+                tasks.put(None)
+        if failure := stopped or refused:
             raise failure
+
+    def _work(
+        self, client: OpenAI, tasks: SimpleQueue[Match | None], results: SimpleQueue[Judgment | Exception]
+    ) -> None:
+        """One thread: grades matches until it is given None. Whatever goes wrong is a result too."""
+        while (match := tasks.get()) is not None:
+            try:
+                results.put(self._grade_one(client, match))
+            except Exception as error:  # noqa: BLE001 - handed to the thread that asked
+                results.put(error)
 
     def _grade_one(self, client: OpenAI, match: Match) -> Judgment:
         chats = [
@@ -141,7 +169,7 @@ class OpenAiJudge:
         ]
         replies = [self._ask(client, chat) for chat in chats]
         texts = [text for text, _, _ in replies]
-        inputs, outputs = sum(n for _, n, _ in replies), sum(n for _, _, n in replies)
+        inputs, outputs = _total([n for _, n, _ in replies]), _total([n for _, _, n in replies])
         score, reason = _verdict(match, texts)
         return Judgment(
             key=match.key(self.fingerprint),
@@ -151,11 +179,11 @@ class OpenAiJudge:
             reply="\n\n[in the other order]\n".join(texts),
             input_tokens=inputs,
             output_tokens=outputs,
-            cost_usd=self.cost_usd(inputs, outputs),
+            cost_usd=None if inputs is None or outputs is None else self.cost_usd(inputs, outputs),
         )
 
-    def _ask(self, client: OpenAI, chat: list[Message]) -> tuple[str, int, int]:
-        """(reply, input tokens, output tokens). Raises UserError, JudgeUnavailable."""
+    def _ask(self, client: OpenAI, chat: list[Message]) -> tuple[str, int | None, int | None]:
+        """(reply, input tokens, output tokens), the tokens where the server tells them."""
         import openai
 
         spec = self._spec
@@ -173,6 +201,11 @@ class OpenAiJudge:
             ) from None
         except openai.NotFoundError:
             raise UserError(f"{where}: model '{spec.model}' or the address is not known there (404).") from None
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            told = self._without_key(_told(error))
+            raise _RequestRefused(
+                f"{where} refused a request ({error.status_code}){told}; the others were judged, this one can't be."
+            ) from None
         except openai.APIStatusError as error:
             tried = (
                 f" after {spec.max_retries + 1} tries"
@@ -193,15 +226,12 @@ class OpenAiJudge:
             ) from None
         except (openai.APIError, ValueError) as error:  # a body that is no JSON, or no completion
             raise JudgeUnavailable(f"{where} sent no Chat Completions reply ({type(error).__name__}).") from None
-        choices = getattr(reply, "choices", None)
-        if not choices or choices[0].message is None:
-            raise JudgeUnavailable(f"{where} sent no Chat Completions reply (it has no choices).")
-        usage = reply.usage
-        return (
-            choices[0].message.content or "",
-            usage.prompt_tokens if usage else 0,
-            usage.completion_tokens if usage else 0,
-        )
+        try:
+            text = reply.choices[0].message.content or ""
+        except (AttributeError, IndexError, TypeError):
+            raise JudgeUnavailable(f"{where} sent no Chat Completions reply (it has no choices).") from None
+        usage = getattr(reply, "usage", None)
+        return str(text), getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
 
     def _client(self) -> OpenAI:
         try:
@@ -249,7 +279,18 @@ def _verdict(match: Match, replies: list[str]) -> tuple[float | None, str | None
     rating = parsers.rating(replies[0])
     if rating is None:
         return None, "no [[rating]] in the judge's reply"
+    if not LOWEST <= rating <= HIGHEST:
+        return None, f"the rating in the judge's reply is not between {LOWEST:g} and {HIGHEST:g}"
     return rating, None
+
+
+def _total(counts: list[int | None]) -> int | None:
+    return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def _sendable(key: str) -> bool:
+    """Whether it can stand in an HTTP header: visible ASCII."""
+    return key.isascii() and key.isprintable() and " " not in key
 
 
 def _told(error: Exception) -> str:

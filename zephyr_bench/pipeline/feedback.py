@@ -15,7 +15,7 @@ from zephyr_bench.benchmarks.grading import grade
 from zephyr_bench.benchmarks.protocol import Job
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
-from zephyr_bench.errors import ServiceError
+from zephyr_bench.errors import ServiceError, UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.pipeline.engines import OpenEngines
@@ -44,6 +44,7 @@ def collect_feedback(
     """(pairs to train on, pairs held out). `models` are those of the recipe's stages, by their short names."""
     prompts = read_prompts(stage.prompts, recipe=recipe)
     held_out = read_prompts(stage.held_out, recipe=recipe) if stage.held_out else []
+    _check_apart(prompts, held_out)
     questions = [*prompts, *held_out]
     graded: dict[str, list[Graded]] = {question.id: [] for question in questions}
     for name in stage.engines:
@@ -54,6 +55,15 @@ def collect_feedback(
     trained = _pairs(prompts, graded, recipe, out / "pairs.jsonl", "to train on", progress)
     held = _pairs(held_out, graded, recipe, out / "held_out.jsonl", "held out", progress) if held_out else []
     return trained, held
+
+
+def _check_apart(prompts: Sequence[Question], held_out: Sequence[Question]) -> None:
+    ids, texts = {prompt.id for prompt in prompts}, {prompt.turns for prompt in prompts}
+    for prompt in held_out:
+        if prompt.id in ids or prompt.turns in texts:
+            raise UserError(
+                f"feedback.held_out: prompt '{prompt.id}' is one of feedback.prompts too; remove one of them."
+            )
 
 
 def _graded(
@@ -134,6 +144,8 @@ def _pairs(
     made: list[RankedPair | None] = [make_pair(prompt, graded[prompt.id], seed=recipe.seed) for prompt in prompts]
     ranked = [entry for entry in made if entry is not None]
     write_pairs(path, ranked)
-    tied = len(prompts) - len(ranked)
-    progress.say(f"feedback: {len(ranked)} pairs {what} from {len(prompts)} prompts; {tied} gave none (answers tie)")
+    ungraded = sum(entry.score is None for prompt in prompts for entry in graded[prompt.id])
+    none = f"; {len(prompts) - len(ranked)} gave none (their answers tie)" if len(ranked) < len(prompts) else ""
+    lost = f"; {ungraded} answers have no grade and are not used" if ungraded else ""
+    progress.say(f"feedback: {len(ranked)} pairs {what} from {len(prompts)} prompts{none}{lost}")
     return [entry.pair for entry in ranked]

@@ -65,7 +65,7 @@ class Plan:
 
 
 def open_parts(
-    recipe: Recipe, options: EngineOptions
+    recipe: Recipe, options: EngineOptions, *, data: Path | None = None
 ) -> tuple[list[tuple[Evaluation, Benchmark, Judge | None]], list[Judge]]:
     """Each evaluation with its benchmark and judge, and every judge the recipe names."""
     judges: dict[str, Judge] = {}
@@ -78,7 +78,7 @@ def open_parts(
     parts = []
     for evaluation in recipe.evaluate:
         chosen: dict[str, Any] = {"tasks": evaluation.tasks} if evaluation.tasks else {}
-        benchmark = open_benchmark(evaluation.benchmark, include=options.include, **chosen)
+        benchmark = open_benchmark(evaluation.benchmark, include=options.include, data=data, **chosen)
         name = (evaluation.judge or benchmark.default_judge) if benchmark.judged else None
         parts.append((evaluation, benchmark, judge(name)))
     if recipe.feedback:
@@ -93,15 +93,15 @@ def make_plan(
     out: Path,
     store: str,
     limit: int | None = None,
-    evaluate: bool = True,
+    data: Path | None = None,
 ) -> Plan:
     """The whole plan, what is missing included. Raises UserError for a recipe that names unknown parts."""
-    parts, judges = open_parts(recipe, options)
+    parts, judges = open_parts(recipe, options, data=data)
     evaluations = [
         _evaluation_plan(evaluation, benchmark, judge, _model_name(recipe, model), limit)
         for evaluation, benchmark, judge in parts
         for model in recipe.evaluate_models
-        if evaluate and (model == "start" or getattr(recipe, model) is not None)
+        if model == "start" or getattr(recipe, model) is not None
     ]
     return Plan(
         recipe=recipe.name,
@@ -221,6 +221,7 @@ def render_plan(plan: Plan) -> str:
             _number(e.generated_tokens_at_most),
             _number(e.judge_tokens_about),
             "unknown" if e.judge_cost_usd_about is None else f"{e.judge_cost_usd_about:.2f}",
+            _minutes(e.budget_minutes),
         ]
         for e in plan.evaluations
     ]
@@ -234,6 +235,7 @@ def render_plan(plan: Plan) -> str:
         "tokens at most",
         "judge tokens about",
         "USD about",
+        "budget of all models",
     ]
     text = "\n".join(lines) + "\n\n" + render_table(stage_columns, stages, "table")
     if evaluations:

@@ -7,6 +7,7 @@ reward beta (log p_policy - log p_reference), arXiv 2305.18290 section 4; beta d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from zephyr_bench.benchmarks.protocol import Job
@@ -43,7 +44,8 @@ class HeldOutPreferences:
         return []
 
     def protocol(self, limit: int | None) -> Mapping[str, Any]:
-        return {"pairs": fingerprint([pair.id for pair in self._pairs[:limit]])}
+        reference = None if self._reference is None else fingerprint(dict(self._reference))
+        return {"pairs": fingerprint([asdict(pair) for pair in self._pairs[:limit]]), "reference": reference}
 
     def size(self, limit: int | None) -> Mapping[str, int]:
         return {"questions": len(self._pairs[:limit]), "answers": 0, "judgments": 0, "max_new_tokens": 0}
@@ -85,6 +87,8 @@ def _margins(job: Job, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, float]]:
         keys = []
         for completion in (pair.chosen, pair.rejected):
             whole = engine.render([*pair.prompt, completion], add_generation_prompt=False)
+            if not whole.startswith(prompt):
+                raise UserError(f"model {engine.model.name}: its chat template rewrites a prompt once it is answered.")
             context = tuple(engine.encode(prompt))
             continuation = tuple(engine.encode(whole.removeprefix(prompt)))
             key = fingerprint({"engine": engine.fingerprint, "context": context, "continuation": continuation})

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from zephyr_bench.benchmarks.protocol import Benchmark
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.errors import MissingParts, UserError
-from zephyr_bench.hub import reachable
+from zephyr_bench.hub import cached, reachable
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.recipe import Recipe
 
 # bytes a parameter while training: bf16 weights and gradients, fp32 copies of AdamW (weights, two moments)
 _TRAINING_BYTES_PER_PARAMETER = 16
 _GIB = 1024**3
+_SMALL_PARAMETERS = 1e9  # a larger model would take weeks on a CPU
 
 
 def check_parts(
@@ -42,6 +44,7 @@ def recipe_parts(
         *_memory_parts(recipe),
         *_model_parts(recipe.model, options),
         *_data_parts(recipe),
+        *_feedback_models(recipe, options),
         *benchmark_parts(benchmarks),
         *judge_parts(judges),
     ]
@@ -54,7 +57,10 @@ def benchmark_parts(benchmarks: Iterable[Benchmark]) -> Iterator[str]:
         wanted |= dict.fromkeys(benchmark.hub_data(), benchmark.name)
     if wanted and not reachable():
         names = ", ".join(sorted(wanted))
-        yield f"the hub does not answer from here, and {names} must come from it: name a folder with them by --data"
+        yield (
+            f"the hub does not answer from here, and {names} must come from it: go online, or name a folder that has "
+            f"them by --data"
+        )
 
 
 def judge_parts(judges: Iterable[Judge]) -> Iterator[str]:
@@ -69,6 +75,13 @@ def _model_parts(model: str, options: EngineOptions) -> Iterator[str]:
         yield str(error).removesuffix(".")
 
 
+def _feedback_models(recipe: Recipe, options: EngineOptions) -> Iterator[str]:
+    """Models that answer for the feedback stage beside those that the recipe makes."""
+    for name in recipe.feedback.engines if recipe.feedback else ():
+        if name not in ("start", "dsft"):
+            yield from _model_parts(name, options)
+
+
 def _data_parts(recipe: Recipe) -> Iterator[str]:
     """Training data that is neither a file here nor to be had from the hub."""
     sources = [*(recipe.dsft.data if recipe.dsft else ()), *(recipe.ddpo.data if recipe.ddpo else ())]
@@ -76,10 +89,10 @@ def _data_parts(recipe: Recipe) -> Iterator[str]:
         sources.append(recipe.ddpo.held_out)
     if recipe.feedback:
         sources += [source for source in (recipe.feedback.prompts, recipe.feedback.held_out) if source]
-    hub = sorted({source.hub for source in sources if source.hub})
-    for source in sources:
-        if source.file and not recipe.resolve(source.file).is_file():
-            yield f"training data {recipe.resolve(source.file)} does not exist"
+    hub = sorted({source.hub for source in sources if source.hub and not cached(source.hub, "dataset")})
+    files = [recipe.resolve(source.file) for source in sources if source.file]
+    files += [recipe.resolve(recipe.chat_template)] if recipe.chat_template and recipe.stages else []
+    yield from (f"file {path} does not exist" for path in dict.fromkeys(files) if not path.is_file())
     if hub and not reachable():
         names = ", ".join(hub)
         yield f"the hub does not answer from here, and {names} must come from it: go online, or name files instead"
@@ -91,18 +104,23 @@ def training_memory_gib(parameters: float) -> float:
 
 
 def _memory_parts(recipe: Recipe) -> Iterator[str]:
-    """A GPU for models too large to train in this machine's memory."""
+    """Memory to train in: a GPU's, or for a small model this machine's own."""
     if recipe.parameters is None or not recipe.stages:
         return
     needed = training_memory_gib(recipe.parameters)
     found = _gpu_memory_gib()
-    if found >= needed:
+    small = recipe.parameters < _SMALL_PARAMETERS and needed < _own_memory_gib()
+    if found >= needed or small:
         return
     here = f"{found:.0f} GiB found" if found else "none found"
     yield (
         f"GPU memory for full fine-tuning of {recipe.parameters / 1e9:.1f} billion parameters: "
         f"at least {needed:.0f} GiB before activations, {here}"
     )
+
+
+def _own_memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
 
 
 def _gpu_memory_gib() -> float:

@@ -26,9 +26,9 @@ from zephyr_bench.store import Store
 Parts = Sequence[tuple[Evaluation, Benchmark, Judge | None]]
 
 
-def prepare(recipe: Recipe, options: EngineOptions) -> Parts:
+def prepare(recipe: Recipe, options: EngineOptions, *, data: Path | None = None) -> Parts:
     """Each evaluation's benchmark and judge, ready to run. Raises MissingParts with all that the recipe lacks."""
-    parts, judges = open_parts(recipe, options)
+    parts, judges = open_parts(recipe, options, data=data)
     check_recipe(recipe, options, [benchmark for _, benchmark, _ in parts], judges)
     return parts
 
@@ -49,6 +49,7 @@ def train_and_eval(
     engines = OpenEngines(options)
     evaluated: list[Evaluated] = []
     preferences: list[PreferenceAccuracy] = []
+    reference_stage = "dsft" if "dsft" in trained.models else "start"
     reference: dict[str, float] | None = None
     for stage, model in trained.models.items():
         runs: dict[str, str] = {}
@@ -67,13 +68,14 @@ def train_and_eval(
                     )
                 runs[benchmark.name] = outcome.run
             evaluated.append(Evaluated(stage, model.name, runs))
-        if trained.held_out:
+        if trained.held_out and (stage in recipe.evaluate_models or stage == reference_stage):
             with timings.stage("held-out preferences", None):
                 progress.say(f"held-out preferences: {model.name}")
                 against = reference if stage == "ddpo" else None
                 outcome = _preferences(trained, model, against, engines, store, progress, seed=recipe.seed)
             preferences.append(_accuracy(model, outcome))
-            reference = {s.question: s.value or 0.0 for s in store.samples_of(outcome.run, MARGIN)}
+            if stage == reference_stage:
+                reference = {s.question: s.value or 0.0 for s in store.samples_of(outcome.run, MARGIN)}
     engines.close()
     shown = {benchmark.name: benchmark.headline for _, benchmark, _ in parts}  # columns in the recipe's order
     return RecipeReport(recipe.name, evaluated, preferences, timings.lines(), shown)
@@ -89,7 +91,7 @@ def _preferences(
     *,
     seed: int,
 ) -> Outcome:
-    """`reference`: the margins of the checkpoint that dDPO started from, which is the one evaluated before."""
+    """`reference`: the margins of the checkpoint that dDPO started from."""
     benchmark = HeldOutPreferences(trained.held_out, reference=reference)
     return evaluate(benchmark, engines.get(model), judge=None, store=store, progress=progress, seed=seed)
 

@@ -60,17 +60,19 @@ def train_stages(
     store: Store,
     out: Path,
     progress: Progress,
-    until: str | None = None,
     timings: Timings | None = None,
+    resume: bool = True,
 ) -> Trained:
-    """Every stage of the recipe, or those up to and with `until`. Raises UserError before work where it can."""
+    """Every stage of the recipe. Raises UserError before work where it can.
+
+    Without `resume` finished checkpoints are trained again; stored answers and judgments are used all the same.
+    """
     timings = timings or Timings()
     engines = OpenEngines(options)
-    stages = recipe.stages if until is None else recipe.stages[: recipe.stages.index(until) + 1]
     models = {"start": locate(recipe.model, include=options.include)}
     pairs: Sequence[Pair] = ()
     held_out: Sequence[Pair] = ()
-    if recipe.dsft and "dsft" in stages:
+    if recipe.dsft:
         with timings.stage("dsft", recipe.dsft.budget_minutes):
             models["dsft"] = train_dsft(
                 recipe.dsft,
@@ -79,8 +81,9 @@ def train_stages(
                 out=out / "dsft",
                 progress=progress,
                 device=options.device,
+                resume=resume,
             )
-    if recipe.feedback and "feedback" in stages:
+    if recipe.feedback:
         with timings.stage("feedback", recipe.feedback.budget_minutes):
             pairs, held_out = collect_feedback(
                 recipe.feedback,
@@ -94,7 +97,7 @@ def train_stages(
                 progress=progress,
             )
         engines.close()  # training needs the memory
-    if recipe.ddpo and "ddpo" in stages:
+    if recipe.ddpo:
         if recipe.ddpo.data:
             pairs = [pair for source in recipe.ddpo.data for pair in read_pairs(source, recipe=recipe)]
         if recipe.ddpo.held_out:
@@ -108,5 +111,6 @@ def train_stages(
                 out=out / "ddpo",
                 progress=progress,
                 device=options.device,
+                resume=resume,
             )
     return Trained(models, held_out)

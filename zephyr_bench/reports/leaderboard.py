@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.errors import UserError, did_you_mean
-from zephyr_bench.reports.escaping import visible
+from zephyr_bench.escaping import visible
 from zephyr_bench.reports.published import Published, load_published
 from zephyr_bench.reports.ranking import (
     RECORD_KEYS,

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from zephyr_bench.errors import UserError
-from zephyr_bench.reports.escaping import csv_text, markdown, visible
+from zephyr_bench.escaping import csv_text, markdown, visible
 
 MISSING = "-"  # in a cell: there is no such number
 _GAP = 3  # blanks that rich puts between two columns

@@ -13,13 +13,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyr_bench import __version__
+from zephyr_bench.catalogue import root
 from zephyr_bench.engines.loading import load_config, load_tokenizer, quiet_transformers, resolve_device
 from zephyr_bench.engines.locate import locate_directory
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
@@ -56,15 +57,15 @@ class StageRecord:
     ) -> StageRecord:
         template = recipe.resolve(recipe.chat_template).read_text(encoding="utf-8") if recipe.chat_template else None
         plain = settings.model_dump(mode="json", exclude=_NO_EFFECT)
-        rows = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else row for row in data]
+        rows = fingerprint([fingerprint(row) for row in data])
         return cls(
             f"{recipe.name}-{stage}",
             stage,
             recipe.name,
             plain,
             parent,
-            fingerprint(rows),
-            len(rows),
+            rows,
+            len(data),
             recipe.seed,
             template,
         )
@@ -118,8 +119,12 @@ def finished(out: Path, record: StageRecord) -> ModelSource | None:
         lineage = json.loads((out / LINEAGE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    same = isinstance(lineage, dict) and lineage.get("stage_fingerprint") == record.fingerprint
-    return locate_directory(out) if same else None
+    if not isinstance(lineage, dict) or lineage.get("stage_fingerprint") != record.fingerprint:
+        return None
+    try:
+        return locate_directory(out)
+    except UserError:  # someone took the weights away
+        return None
 
 
 def load_for_training(start: ModelSource, settings: Training, *, recipe: Recipe, device: str) -> tuple[Any, Any]:
@@ -146,12 +151,10 @@ def load_for_training(start: ModelSource, settings: Training, *, recipe: Recipe,
 
 
 def save(model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequence[Step]) -> ModelSource:
-    """Write beside `out`, then rename: a killed process leaves the old checkpoint or the new one."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-draft-", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"checkpoint {out}: can't be written: {error.strerror}; name another --output.") from None
+    """Write beside `out`, then rename: a checkpoint is there whole or not at all, whenever the process is killed."""
+    draft = _new_draft(out)
+    from safetensors import SafetensorError
+
     try:
         with quiet_transformers():
             model.save_pretrained(draft, safe_serialization=True)
@@ -163,11 +166,25 @@ def save(model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequ
         draft.chmod(0o755)
         _flush(draft)
         _put_in_place(draft, out)
-    except OSError as error:
-        raise UserError(f"checkpoint {out}: can't be written: {error.strerror}; make room and run again.") from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"checkpoint {out}: can't be written: {reason}; make room and run again.") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return locate_directory(out)
+
+
+def check_place(out: Path) -> None:
+    """Raises UserError, before any training, where a checkpoint can't be written."""
+    _new_draft(out).rmdir()
+
+
+def _new_draft(out: Path) -> Path:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{out.name}-draft-", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"checkpoint {out}: can't be written: {error.strerror}; name another --output.") from None
 
 
 def _put_in_place(draft: Path, out: Path) -> None:
@@ -188,7 +205,9 @@ def _flush(folder: Path) -> None:
 
 def _git_commit() -> str | None:
     """Of the checkout that the code runs from; None for an installed package."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    if not (root() / ".git").exists():
+        return None
+    command = ["git", "-C", str(root()), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -9,6 +9,7 @@ Read from JSON lines, parquet or the hub. Raises UserError naming file, row and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,9 @@ def read_prompts(source: DataSource, *, recipe: Recipe) -> list[Question]:
 
 
 def read_pairs(source: DataSource, *, recipe: Recipe) -> list[Pair]:
+    """Several pairs of one prompt_id are told apart by #2, #3 and so on."""
     pairs = []
+    times: Counter[str] = Counter()
     for place, row in _checked(source, recipe, _PairRow):
         start = _chat(row.prompt, "user")
         chosen, rejected = _chat(row.chosen, "assistant"), _chat(row.rejected, "assistant")
@@ -114,7 +117,10 @@ def read_pairs(source: DataSource, *, recipe: Recipe) -> list[Pair]:
         if not prompt or prompt[-1]["role"] != "user":
             raise UserError(f"{place}: prompt must be text, or a chat that ends with the user.")
         content = fingerprint([prompt, chosen[-1], rejected[-1]])
-        pairs.append(Pair(row.prompt_id or content, prompt, chosen[-1], rejected[-1]))
+        name = row.prompt_id or content
+        times[name] += 1
+        id = name if times[name] == 1 else f"{name}#{times[name]}"
+        pairs.append(Pair(id, prompt, chosen[-1], rejected[-1]))
     return _not_empty(pairs, source, recipe)
 
 

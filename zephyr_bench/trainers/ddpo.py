@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,14 @@ from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError, ZephyrBenchError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DdpoStage, Recipe
-from zephyr_bench.trainers.checkpoint import StageRecord, finished, load_for_training, save
+from zephyr_bench.trainers.checkpoint import StageRecord, check_place, finished, load_for_training, save
 from zephyr_bench.trainers.data import Pair
 from zephyr_bench.trainers.tokens import PairExample, encode_pair
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LN_2_TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
+    from zephyr_bench.trainers.loop import Step
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,16 @@ def train_ddpo(
     out: Path,
     progress: Progress,
     device: str = "auto",
+    resume: bool = True,
 ) -> ModelSource:
     """The checkpoint in `out`, trained unless the same stage with the same pairs and parent is there already."""
     if not pairs:
         raise UserError("ddpo: no preference pairs; the judge found no difference between any two answers.")
     record = StageRecord.of("ddpo", stage, recipe=recipe, parent=start, data=pairs)
-    if done := finished(out, record):
+    if resume and (done := finished(out, record)):
         progress.say(f"ddpo: {out} is there already")
         return done
+    check_place(out)
     from zephyr_bench.trainers.loop import Task, train
 
     progress.say(f"ddpo: {len(pairs)} pairs from {start.name}")
@@ -74,8 +77,8 @@ def train_ddpo(
         weight=lambda _: 1,
         length=lambda item: len(item.example.prompt) + max(len(item.example.chosen), len(item.example.rejected)),
     )
-    steps = train(model, task, stage, seed=recipe.seed, what="ddpo", progress=progress)
-    _check_first_loss(steps[0].loss, model, stage)
+    check = partial(_check_first_loss, tolerance=_tolerance(model, stage))
+    steps = train(model, task, stage, seed=recipe.seed, what="ddpo", progress=progress, check=check)
     return save(model, tokenizer, out, record, steps)
 
 
@@ -133,11 +136,16 @@ def _switch_dropout_off(model: Any) -> None:
                 setattr(module, name, 0.0)
 
 
-def _check_first_loss(loss: float, model: Any, stage: DdpoStage) -> None:
-    """Before the first update policy and reference are the same model, so every pair's loss is ln 2."""
+def _tolerance(model: Any, stage: DdpoStage) -> float:
+    """How far rounding may move the first loss: log-probabilities of long answers, times beta."""
     mixed = stage.dtype == "bfloat16" or (stage.dtype == "auto" and model.device.type == "cuda")
-    if abs(loss - math.log(2)) > _LN_2_TOLERANCE["bfloat16" if mixed else "float32"]:
+    return (0.5 if mixed else 0.01) * max(stage.beta, 0.1)
+
+
+def _check_first_loss(step: Step, *, tolerance: float) -> None:
+    """Before the first update policy and reference are the same model, so every pair's loss is ln 2."""
+    if step.step == 1 and abs(step.loss - math.log(2)) > tolerance:
         raise ZephyrBenchError(
-            f"ddpo: the first loss is {loss:.4f}, not ln 2 = 0.6931: policy and reference differ before training. "
+            f"ddpo: the first loss is {step.loss:.4f}, not ln 2 = 0.6931: policy and reference differ before training. "
             f"Please report this, with the recipe."
         )

@@ -11,7 +11,7 @@ from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DsftStage, Recipe
-from zephyr_bench.trainers.checkpoint import StageRecord, finished, load_for_training, save
+from zephyr_bench.trainers.checkpoint import StageRecord, check_place, finished, load_for_training, save
 from zephyr_bench.trainers.data import read_dialogues
 from zephyr_bench.trainers.tokens import Example, encode_dialogue, pack
 
@@ -24,18 +24,21 @@ def train_dsft(
     out: Path,
     progress: Progress,
     device: str = "auto",
+    resume: bool = True,
 ) -> ModelSource:
     """The checkpoint in `out`, trained unless the same stage with the same data and parent is there already."""
     dialogues = [dialogue for source in stage.data for dialogue in read_dialogues(source, recipe=recipe)]
     record = StageRecord.of("dsft", stage, recipe=recipe, parent=start, data=dialogues)
-    if done := finished(out, record):
+    if resume and (done := finished(out, record)):
         progress.say(f"dsft: {out} is there already")
         return done
+    check_place(out)
     from zephyr_bench.trainers.loop import Task, train
 
     progress.say(f"dsft: {len(dialogues)} dialogues from {start.name}")
     model, tokenizer = load_for_training(start, stage, recipe=recipe, device=device)
-    encode = partial(encode_dialogue, tokenizer, max_length=stage.max_length, loss_on=stage.loss_on)
+    longest = None if stage.packing else stage.max_length  # packed rows are cut where they are full
+    encode = partial(encode_dialogue, tokenizer, max_length=longest, loss_on=stage.loss_on)
     examples = [encode(dialogue.messages) for dialogue in dialogues]
     if stage.packing:
         examples = pack(examples, length=stage.max_length)

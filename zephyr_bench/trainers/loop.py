@@ -44,12 +44,21 @@ class Task(Generic[Item]):
     length: Callable[[Item], int]  # tokens, so that items of like length share a forward pass
 
 
-def train(model: Any, task: Task[Item], settings: Training, *, seed: int, what: str, progress: Progress) -> list[Step]:
+def train(
+    model: Any,
+    task: Task[Item],
+    settings: Training,
+    *,
+    seed: int,
+    what: str,
+    progress: Progress,
+    check: Callable[[Step], None] = lambda _: None,
+) -> list[Step]:
     """Update the model in place. The result depends on `micro_batch` by rounding only.
 
     Gradients are of the mean over the whole global batch (sum over micro-batches / total weight), not a
-    mean of means: short and long micro-batches count by their tokens. Raises UserError for a loss that
-    is not finite.
+    mean of means: short and long micro-batches count by their tokens. Raises UserError for a loss or
+    gradient that is not finite, and what `check` raises on seeing a step.
     """
     batches = list(_batches(task.items, settings, seed))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -70,12 +79,14 @@ def train(model: Any, task: Task[Item], settings: Training, *, seed: int, what: 
                 loss = task.loss(part) / weight
             loss.backward()
             total += float(loss.detach())
-        if not math.isfinite(total):
-            raise UserError(f"{what}: the loss is {total} at step {number + 1}; lower learning_rate.")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+        for name, value in (("loss", total), ("gradient norm", norm)):
+            if not math.isfinite(value):
+                raise UserError(f"{what}: the {name} is {value} at step {number + 1}; lower learning_rate.")
+        steps.append(Step(number + 1, epoch, total, rate, norm))
+        check(steps[-1])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        steps.append(Step(number + 1, epoch, total, rate, float(norm)))
     return steps
 
 

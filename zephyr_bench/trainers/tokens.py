@@ -52,9 +52,9 @@ def render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt
 
 
 def encode_dialogue(
-    tokenizer: Any, messages: Sequence[Message], *, max_length: int, loss_on: Literal["assistant", "all"]
+    tokenizer: Any, messages: Sequence[Message], *, max_length: int | None, loss_on: Literal["assistant", "all"]
 ) -> Example:
-    """A dialogue cut at `max_length` tokens. Loss on the assistant's text and its end mark, or on all.
+    """A dialogue, cut at `max_length` tokens (None: whole). Loss on the assistant's text and its end mark, or on all.
 
     Raises UserError for a template that rewrites earlier turns, where the assistant's part can't be told.
     """
@@ -92,9 +92,9 @@ def _pieces(tokenizer: Any, messages: Sequence[Message], text: str) -> Iterator[
 
 
 def pack(examples: Iterable[Example], *, length: int) -> list[Example]:
-    """Rows of `length` tokens filled with one dialogue after the other, as TRL's ConstantLengthDataset did.
+    """Rows of `length` tokens filled with one dialogue after the other, each ended by the template's own mark.
 
-    Dialogues see their neighbours in the row; the last row may be shorter.
+    Dialogues see their neighbours in the row, and one may be cut by its end. The last row may be shorter.
     """
     ids: list[int] = []
     learn: list[bool] = []
@@ -124,5 +124,6 @@ def encode_pair(tokenizer: Any, pair: Pair, *, max_length: int, max_prompt_lengt
     if len(prompt) + longest > max_length:
         keep = max_prompt_length or max(1, max_length // 2)
         prompt = prompt[-keep:]
-        answers = [answer[: max(1, max_length - len(prompt))] for answer in answers]
+        if len(prompt) + longest > max_length:
+            answers = [answer[: max_length - keep] for answer in answers]
     return PairExample(tuple(prompt), tuple(answers[0]), tuple(answers[1]))

@@ -152,3 +152,36 @@ def test_prompt_holds_the_answer_and_braces_in_it_are_text(tmp_path: Path) -> No
     with fake_openai("[[5]]") as server:
         list(judge_at(server.url, tmp_path).grade([hostile]))
     assert "{question} {0} {answer.__class__}" in server.requests[0]["messages"][1]["content"]
+
+
+def test_a_rating_off_the_scale_is_no_score(tmp_path: Path) -> None:
+    for reply in ("[[95]]", "[[0]]", f"[[{'9' * 400}]]"):
+        with fake_openai(reply) as server:
+            (judgment,) = judge_at(server.url, tmp_path).grade(MATCHES[:1])
+        assert judgment.score is None
+        assert "not between 1 and 10" in (judgment.reason or "")
+
+
+def test_one_request_refused_leaves_the_others_judged(tmp_path: Path) -> None:
+    def refuses_the_third(body: dict[str, Any]) -> str | int:
+        return 400 if "Question 2?" in body["messages"][1]["content"] else "[[5]]"
+
+    taken = []
+    with fake_openai(refuses_the_third) as server:
+        verdicts = judge_at(server.url, tmp_path, concurrency=2).grade(MATCHES)
+        with pytest.raises(JudgeUnavailable, match=r"refused a request \(400\)"):
+            taken += (judgment.score for judgment in verdicts)
+    assert (len(taken), len(server.requests)) == (5, 6)
+
+
+def test_a_key_with_a_line_break_is_told_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-topsecret\nSECOND=1")
+    (told,) = judge_at("https://judge.example/v1", tmp_path).missing()
+    assert "OPENAI_API_KEY holds blanks or unprintable" in told
+    assert "topsecret" not in told
+
+
+def test_a_password_in_a_judge_file_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds a password") as told:
+        judge_at("https://user:hunter2@host/v1", tmp_path)
+    assert "hunter2" not in str(told.value)

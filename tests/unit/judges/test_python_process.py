@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import socket
 import time
 from pathlib import Path
 
@@ -69,24 +68,41 @@ def test_no_file_is_written(tmp_path: Path) -> None:
     assert not target.exists() or target.read_text() == ""
 
 
-def test_no_child_process_survives(tmp_path: Path) -> None:
-    code = "import os, time\nif os.fork() == 0:\n    time.sleep(60)\n    os._exit(0)\n" + RIGHT
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "os.remove(PATH)",
+        "open(PATH, 'w').close()",
+        "os.truncate(PATH, 0)",
+        "os.rename(PATH, PATH + '.gone')",
+        "open(PATH).read()",
+        "os.system('true')",
+        "os.fork()",
+        "__import__('subprocess').run(['true'])",
+        "__import__('ctypes').CDLL(None)",
+        "__import__('socket').socket()",
+    ],
+)
+def test_a_deed_beyond_computing_is_refused(deed: str, tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    code = f"import os\nPATH = {str(victim)!r}\n{deed}\n{RIGHT}"
+    assert not passes(code, ["assert f(2) == 4"])
+    assert victim.read_text() == "precious"
+
+
+def test_a_child_that_runs_away_holds_nobody_up() -> None:
+    code = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)\n" + RIGHT
     started = time.monotonic()
-    passes(code, ["assert f(2) == 4"], seconds=1)
+    passes(code, ["assert f(2) == 4"])
     assert time.monotonic() - started < 20
+
+
+def test_the_standard_library_is_there() -> None:
+    code = "import collections, re, math, itertools, json, random, datetime, dataclasses, statistics\n" + RIGHT
+    assert passes(code, ["assert f(2) == 4"])
 
 
 def test_the_environment_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     assert passes("import os\ndef f(): return os.environ.get('OPENAI_API_KEY')", ["assert f() is None"])
-
-
-def test_nothing_listens_to_it() -> None:
-    """Where the kernel gives a namespace of its own there is no network, not even this machine's."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        port = server.getsockname()[1]
-        code = f"import socket\nsocket.create_connection(('127.0.0.1', {port}), timeout=1)\n{RIGHT}"
-        if passes(code, ["assert f(2) == 4"]):
-            pytest.skip("this kernel gives users no network namespace")

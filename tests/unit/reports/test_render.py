@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zephyr_bench.errors import UserError
-from zephyr_bench.reports.escaping import csv_text, markdown, visible
+from zephyr_bench.escaping import csv_text, markdown, visible
 from zephyr_bench.reports.render import (
     Notes,
     number,

@@ -127,7 +127,7 @@ def test_a_recipes_chat_template_is_trained_with_and_saved(make_recipe: MakeReci
 
 def test_a_loss_that_diverges_is_told(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     recipe = make_recipe(dsft={**DSFT, "learning_rate": 1e30, "max_grad_norm": 1e30, "epochs": 10})
-    with pytest.raises(UserError, match=r"dsft: the loss is .* lower learning_rate"):
+    with pytest.raises(UserError, match=r"dsft: the (loss|gradient norm) is .* lower learning_rate"):
         dsft(recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
