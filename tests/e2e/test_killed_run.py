@@ -79,7 +79,7 @@ def check_killed_run(model: str | Path, folder: Path, *more: str, rows: int) -> 
 
 
 def test_killed_run_resumes_with_the_same_scores(model_dir: Path, tmp_path: Path) -> None:
-    check_killed_run(model_dir, tmp_path, rows=5)
+    check_killed_run(model_dir, tmp_path, "--limit", "12", rows=5)
 
 
 @pytest.mark.slow

@@ -21,12 +21,13 @@ COMMAND = str(Path(sys.executable).with_name("zephyr-bench"))
 CHECKS = [{"check": "words", "max": most} for most in range(1, 12)] + [{"check": "count", "text": "a", "min": 1}]
 
 
-@pytest.fixture
-def recipe(tmp_path: Path, model_dir: Path) -> Path:
-    write_jsonl(tmp_path / "dialogues.jsonl", DIALOGUES)
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    write_jsonl(folder / "dialogues.jsonl", DIALOGUES)
     for name in ("train", "test"):
         rows = [{"id": f"{name}-{n}", "prompt": f"{name} {n}?", "checks": CHECKS} for n in range(8)]
-        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+        write_jsonl(folder / f"{name}.jsonl", rows)
     sections: dict[str, Any] = {
         "description": "tiny",
         "model": str(model_dir),
@@ -42,9 +43,17 @@ def recipe(tmp_path: Path, model_dir: Path) -> Path:
         "ddpo": {"learning_rate": 1e-3, "global_batch": 4, "beta": 0.1},
         "evaluate": [{"benchmark": "mt-bench-mini", "limit": 2}, {"benchmark": "alpaca-eval-mini", "limit": 4}],
     }
-    path = tmp_path / "tiny.yaml"
+    path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(sections))
     return path
+
+
+@pytest.fixture(scope="module")
+def unbroken(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run from beginning to end."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    scores(recipe, folder)
+    return folder
 
 
 def command(recipe: Path, folder: Path, *more: str) -> list[str]:
@@ -65,49 +74,49 @@ def count(folder: Path, table: str) -> int:
         return int(connection.execute(f"select count(*) from {table}").fetchone()[0])
 
 
-def test_a_recipe_again_does_no_work_and_prints_the_same(recipe: Path, tmp_path: Path) -> None:
-    first = scores(recipe, tmp_path)
+def test_a_recipe_again_does_no_work_and_prints_the_same(recipe: Path, unbroken: Path) -> None:
+    first = scores(recipe, unbroken)
     assert {row["model"] for row in first} == {"tiny-2048", "tiny-dsft", "tiny-ddpo"}
     assert {row["benchmark"] for row in first} == {"mt-bench-mini", "alpaca-eval-mini"}
-    made = {table: count(tmp_path, table) for table in ("answers", "judgments", "token_scores", "models")}
-    trained = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    made = {table: count(unbroken, table) for table in ("answers", "judgments", "token_scores", "models")}
+    trained = {path: path.stat().st_mtime_ns for path in unbroken.rglob("model.safetensors")}
     assert len(trained) == 2
-    done = subprocess.run(command(recipe, tmp_path), capture_output=True, text=True, timeout=300, check=True)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")} == trained
-    assert {table: count(tmp_path, table) for table in made} == made
-    assert scores(recipe, tmp_path) == first
+    done = subprocess.run(command(recipe, unbroken), capture_output=True, text=True, timeout=300, check=True)
+    assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("model.safetensors")} == trained
+    assert {table: count(unbroken, table) for table in made} == made
+    assert scores(recipe, unbroken) == first
     for part in ("held-out preference pairs", "implicit-reward accuracy", "from tiny-dsft to tiny-ddpo", "feedback: "):
         assert part in done.stdout
-    markdown = (tmp_path / "checkpoints" / "leaderboard.md").read_text()
+    markdown = (unbroken / "checkpoints" / "leaderboard.md").read_text()
     assert markdown.startswith("| model | mt-bench-mini score | alpaca-eval-mini win-rate |")
 
 
-@pytest.mark.parametrize(("table", "rows"), [("answers", 10), ("answers", 40), ("token_scores", 4)])
-def test_a_killed_recipe_ends_with_the_same_scores(table: str, rows: int, recipe: Path, tmp_path: Path) -> None:
-    broken, whole = tmp_path / "broken", tmp_path / "whole"
-    broken.mkdir()
-    whole.mkdir()
-    process = subprocess.Popen(command(recipe, broken), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+@pytest.mark.parametrize(("table", "rows"), [("answers", 40), ("token_scores", 4)])
+def test_a_killed_recipe_ends_with_the_same_scores(
+    table: str, rows: int, recipe: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(command(recipe, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while True:
         assert process.poll() is None, process.stderr.read().decode()  # type: ignore[union-attr]
         assert time.monotonic() < deadline
         try:
-            if count(broken, table) >= rows:
+            if count(tmp_path, table) >= rows:
                 break
         except sqlite3.OperationalError:  # not made yet
             pass
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert scores(recipe, broken) == scores(recipe, whole)
+    assert scores(recipe, tmp_path) == scores(recipe, unbroken)
 
 
 def test_a_stage_that_the_recipe_lacks_is_told(recipe: Path, tmp_path: Path) -> None:
     words = yaml.safe_load(recipe.read_text())
     del words["feedback"], words["ddpo"], words["evaluate"]
-    recipe.write_text(yaml.safe_dump(words))
-    train = [COMMAND, "train", "--recipe", str(recipe), "--stage", "ddpo", "-o", str(tmp_path / "out")]
+    less = tmp_path / "tiny.yaml"
+    less.write_text(yaml.safe_dump(words))
+    train = [COMMAND, "train", "--recipe", str(less), "--stage", "ddpo", "-o", str(tmp_path / "out")]
     done = subprocess.run(
         [*train, "--store", f"sqlite:///{tmp_path}/store.db"], capture_output=True, text=True, timeout=60, check=False
     )

@@ -74,6 +74,9 @@ def read_questions(path: Path) -> list[tuple[QuestionRow, Question]]:
 
 
 def with_references(questions: Sequence[Question], path: Path) -> list[Question]:
-    """The questions with the reference answers of a FastChat file; others are left as they are."""
+    """The questions with the reference answers of a FastChat file, and no others.
+
+    FastChat's question file has notes of its own under `reference`, which it shows to no judge.
+    """
     references = {row.question_id: row.choices[0].turns for _, row in read_jsonl_as(path, ReferenceRow)}
-    return [replace(question, reference=references.get(question.id, question.reference)) for question in questions]
+    return [replace(question, reference=references.get(question.id, ())) for question in questions]

@@ -115,7 +115,7 @@ def test_a_store_of_a_newer_version(model_dir: Path, tmp_path: Path) -> None:
 def test_a_full_disk_keeps_what_was_done_and_the_same_command_goes_on(model_dir: Path, tmp_path: Path) -> None:
     store = tmp_path / "s.db"
     Store(f"sqlite:///{store}").close()
-    most = store.stat().st_size + 100_000
+    most = store.stat().st_size + 40_000
 
     def no_more_room() -> None:
         import signal
@@ -124,14 +124,14 @@ def test_a_full_disk_keeps_what_was_done_and_the_same_command_goes_on(model_dir:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     words = mini(model_dir, store, "--format", "json")
-    words[words.index("--limit") + 1] = "16"
+    words[words.index("--limit") + 1] = "8"
     assert_told(run(*words, before=no_more_room), "s.db", "run the same command again")
     with sqlite3.connect(store) as connection:
         (kept,) = connection.execute("select count(*) from answers").fetchone()
-    assert 0 < kept < 32
+    assert 0 < kept < 16
     done = run(*words)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["n"] == 32
+    assert json.loads(done.stdout)[0]["n"] == 16
 
 
 def test_a_command_that_only_reads_makes_no_store(tmp_path: Path) -> None:
