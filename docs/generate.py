@@ -58,7 +58,8 @@ def catalogue() -> str:
 def readme_blocks() -> dict[str, str]:
     plan = output_of("train-and-eval", "--recipe", "smol", "--dry-run")
     return {
-        "leaderboard": (ROOT / "reports" / "smol.md").read_text(encoding="utf-8"),
+        # what follows the first two tables is one click away
+        "leaderboard": (ROOT / "reports" / "smol.md").read_text(encoding="utf-8").partition("\n| from ")[0],
         "plan": f"```text\n{plan}```\n",
         "benchmarks": output_of("list", "benchmarks", "--format", "markdown"),
     }
