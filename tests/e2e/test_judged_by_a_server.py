@@ -101,8 +101,8 @@ def statuses(store: Path) -> list[str]:
     ("fault", "code", "told", "status"),
     [
         (401, 2, "the key was refused (401)", "failed"),
-        (404, 2, "is not known there (404)", "failed"),
-        (429, 4, "answered 429", "incomplete"),
+        pytest.param(404, 2, "is not known there (404)", "failed", marks=pytest.mark.slow),
+        pytest.param(429, 4, "answered 429", "incomplete", marks=pytest.mark.slow),
         (500, 4, "answered 500", "incomplete"),
         (None, 4, "can't be reached", "incomplete"),
     ],

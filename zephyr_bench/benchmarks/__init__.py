@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from zephyr_bench.benchmarks.alpaca_eval import AlpacaEval
 from zephyr_bench.benchmarks.mt_bench import MtBench
 from zephyr_bench.benchmarks.open_llm import OpenLlm
 from zephyr_bench.benchmarks.protocol import Benchmark, Job
-from zephyr_bench.errors import UserError, did_you_mean
+from zephyr_bench.errors import UserError
+from zephyr_bench.plug_in import class_of
 from zephyr_bench.yaml_file import check_mapping, load_yaml
 
 __all__ = ["Benchmark", "Job", "headlines", "open_benchmark"]
@@ -29,7 +29,8 @@ def open_benchmark(name: str, *, include: Sequence[Path] = (), data: Path | None
     """
     path = catalogue.find("benchmark", name, include)
     value, lines = load_yaml(path)
-    kind = _kind(value.get("kind"), f"{path} line {lines.get(('kind',), 1)}")
+    place = f"{path} line {lines.get(('kind',), 1)}"
+    kind = class_of(value.get("kind"), built_in=_BUILT_IN, group="zephyr_bench.benchmarks", place=place)
     spec = check_mapping(kind.Spec, value, lines, str(path))
     known = inspect.signature(kind).parameters
     if "data" in known:
@@ -39,17 +40,6 @@ def open_benchmark(name: str, *, include: Sequence[Path] = (), data: Path | None
             raise UserError(f"benchmark {name} is of kind {value['kind']}, which knows no {option.replace('_', ' ')}.")
     benchmark: Benchmark = kind(spec, name=path.stem, folder=path.parent, **options)
     return benchmark
-
-
-def _kind(kind: Any, place: str) -> Any:
-    if not isinstance(kind, str):
-        raise UserError(f"{place}: kind must be a name, such as {', '.join(_BUILT_IN)}.")
-    if kind in _BUILT_IN:
-        return _BUILT_IN[kind]
-    plug_ins = {point.name: point for point in entry_points(group="zephyr_bench.benchmarks")}
-    if kind in plug_ins:
-        return plug_ins[kind].load()
-    raise UserError(f"{place}: unknown kind '{kind}'.{did_you_mean(str(kind), [*_BUILT_IN, *plug_ins])}")
 
 
 def headlines(include: Sequence[Path] = ()) -> dict[str, str]:

@@ -6,9 +6,11 @@ One call is one run. Whatever was asked and judged before, by any run, is read a
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from zephyr_bench import __version__
 from zephyr_bench.benchmarks.protocol import Benchmark, Job
@@ -43,6 +45,19 @@ def evaluate(
     lacking = [*benchmark.missing(), *(judge.missing() if judge else [])]
     if lacking:
         raise MissingParts(f"{benchmark.name} on {engine.model.name}", lacking)
+    protocol = {**benchmark.protocol(limit), "limit": limit}
+    with recorded_run(store, engine, judge, benchmark=benchmark.name, protocol=protocol, seed=seed) as run:
+        job = Job(engine=engine, judge=judge, run=run, progress=progress, limit=limit, seed=seed)
+        scores = benchmark.aggregate(list(_stored(run, benchmark.samples(job))))
+        run.finish("complete", scores)
+    return Outcome(run.id, benchmark.name, tuple(scores))
+
+
+@contextmanager
+def recorded_run(
+    store: Store, engine: Engine, judge: Judge | None, *, benchmark: str, protocol: Mapping[str, Any], seed: int
+) -> Iterator[RunWriter]:
+    """A new run of the engine's model. What breaks it off is written down as its status; the caller completes it."""
     model = engine.model
     store.put_model(
         fingerprint=model.fingerprint,
@@ -51,21 +66,21 @@ def evaluate(
         note=model.note,
         lineage=dict(model.lineage),
     )
-    start = RunStart(
-        benchmark=benchmark.name,
-        model=model.name,
-        model_fingerprint=model.fingerprint,
-        engine_fingerprint=engine.fingerprint,
-        judge=judge.name if judge else None,
-        judge_fingerprint=judge.fingerprint if judge else None,
-        protocol={**benchmark.protocol(limit), "limit": limit},
-        seed=seed,
-        environment=environment(),
+    run = store.start_run(
+        RunStart(
+            benchmark=benchmark,
+            model=model.name,
+            model_fingerprint=model.fingerprint,
+            engine_fingerprint=engine.fingerprint,
+            judge=judge.name if judge else None,
+            judge_fingerprint=judge.fingerprint if judge else None,
+            protocol=protocol,
+            seed=seed,
+            environment=environment(),
+        )
     )
-    run = store.start_run(start)
-    job = Job(engine=engine, judge=judge, run=run, progress=progress, limit=limit, seed=seed)
     try:
-        scores = benchmark.aggregate(list(_stored(run, benchmark.samples(job))))
+        yield run
     except KeyboardInterrupt:
         run.finish("interrupted", [])
         raise
@@ -75,8 +90,6 @@ def evaluate(
     except BaseException:
         run.finish("failed", [])
         raise
-    run.finish("complete", scores)
-    return Outcome(run.id, benchmark.name, tuple(scores))
 
 
 def _stored(run: RunWriter, samples: Iterable[SampleScore]) -> Iterator[SampleScore]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from zephyr_bench import catalogue
-from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.judges.openai_judge import OpenAiJudge
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.judges.rubric import RubricJudge
+from zephyr_bench.plug_in import class_of
 from zephyr_bench.yaml_file import check_mapping, load_yaml
 
 __all__ = ["Judge", "open_judge"]
@@ -26,18 +25,8 @@ def open_judge(name: str, *, include: Sequence[Path] = (), base_url: str | None 
     """
     path = catalogue.find("judge", name, include)
     value, lines = load_yaml(path)
-    kind = _kind(value.get("kind"), f"{path} line {lines.get(('kind',), 1)}")
+    place = f"{path} line {lines.get(('kind',), 1)}"
+    kind = class_of(value.get("kind"), built_in=_BUILT_IN, group="zephyr_bench.judges", place=place)
     spec = check_mapping(kind.Spec, value, lines, str(path))
     judge: Judge = kind(spec, name=path.stem, folder=path.parent, base_url=base_url)
     return judge
-
-
-def _kind(kind: Any, place: str) -> Any:
-    if not isinstance(kind, str):
-        raise UserError(f"{place}: kind must be a name, such as {', '.join(_BUILT_IN)}.")
-    if kind in _BUILT_IN:
-        return _BUILT_IN[kind]
-    plug_ins = {point.name: point for point in entry_points(group="zephyr_bench.judges")}
-    if kind in plug_ins:
-        return plug_ins[kind].load()
-    raise UserError(f"{place}: unknown kind '{kind}'.{did_you_mean(str(kind), [*_BUILT_IN, *plug_ins])}")

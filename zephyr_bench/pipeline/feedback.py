@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zephyr_bench.benchmarks.asking import ask
-from zephyr_bench.benchmarks.evaluate import environment
+from zephyr_bench.benchmarks.evaluate import recorded_run
 from zephyr_bench.benchmarks.grading import grade
 from zephyr_bench.benchmarks.protocol import Job
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
-from zephyr_bench.errors import ServiceError, UserError
+from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.pipeline.engines import OpenEngines
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import FeedbackStage, Recipe
 from zephyr_bench.records import Match, Question
-from zephyr_bench.store import RunStart, RunWriter, Store
+from zephyr_bench.store import Store
 from zephyr_bench.trainers.data import Pair, read_prompts
 from zephyr_bench.trainers.feedback import Graded, RankedPair, make_pair, write_pairs
 
@@ -76,61 +76,21 @@ def _graded(
     progress: Progress,
 ) -> dict[str, list[Graded]]:
     """Question id -> this engine's answers with their grades, in the order of their replicates."""
-    run = _start_run(stage, recipe, questions, engine, judge, store)
-    job = Job(engine=engine, judge=judge, run=run, progress=progress, seed=recipe.seed)
+    protocol = {
+        "prompts": fingerprint([question.fingerprint for question in questions]),
+        "samples": stage.samples,
+        "sampling": stage.sampling.model_dump(mode="json"),
+    }
     found: dict[str, list[Graded]] = {question.id: [] for question in questions}
-    try:
+    with recorded_run(store, engine, judge, benchmark=NAME, protocol=protocol, seed=recipe.seed) as run:
+        job = Job(engine=engine, judge=judge, run=run, progress=progress, seed=recipe.seed)
         for replicate in range(stage.samples):
             answers = ask(job, questions, sampling=lambda _: stage.sampling.sampling(), replicate=replicate)
             matches = [Match(question, 1, answers[question.id]) for question in questions]
             for match, judgment in grade(job, matches):
                 found[match.question.id].append(Graded(match.answers[0], judgment.score))
-    except KeyboardInterrupt:
-        run.finish("interrupted", [])
-        raise
-    except ServiceError:
-        run.finish("incomplete", [])
-        raise
-    except BaseException:
-        run.finish("failed", [])
-        raise
-    run.finish("complete", [])
+        run.finish("complete", [])
     return found
-
-
-def _start_run(
-    stage: FeedbackStage,
-    recipe: Recipe,
-    questions: Sequence[Question],
-    engine: Engine,
-    judge: Judge,
-    store: Store,
-) -> RunWriter:
-    model = engine.model
-    store.put_model(
-        fingerprint=model.fingerprint,
-        name=model.name,
-        location=model.location,
-        note=model.note,
-        lineage=dict(model.lineage),
-    )
-    return store.start_run(
-        RunStart(
-            benchmark=NAME,
-            model=model.name,
-            model_fingerprint=model.fingerprint,
-            engine_fingerprint=engine.fingerprint,
-            judge=judge.name,
-            judge_fingerprint=judge.fingerprint,
-            protocol={
-                "prompts": fingerprint([question.fingerprint for question in questions]),
-                "samples": stage.samples,
-                "sampling": stage.sampling.model_dump(mode="json"),
-            },
-            seed=recipe.seed,
-            environment=environment(),
-        )
-    )
 
 
 def _pairs(

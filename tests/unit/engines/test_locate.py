@@ -171,6 +171,7 @@ def hub_status(monkeypatch):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)  # this hub is on this machine
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr("zephyr_bench.hub.reachable", lambda: True)
     yield lambda status: setattr(Refuse, "status", status)
