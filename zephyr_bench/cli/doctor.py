@@ -82,8 +82,7 @@ def _machine() -> Iterator[Row]:
 def _store(url: str) -> Iterator[Row]:
     from zephyr_bench.store import Store
 
-    path = url.removeprefix("sqlite:///")
-    if path != url and not Path(path).exists():
+    if not o.store_exists(url):
         yield "store", "new", f"{url}: will be made by the first run"
         return
     try:

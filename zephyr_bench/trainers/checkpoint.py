@@ -26,6 +26,7 @@ from zephyr_bench.engines.locate import locate_directory
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
+from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe, Training
 
 if TYPE_CHECKING:
@@ -113,7 +114,19 @@ class StageRecord:
         }
 
 
-def finished(out: Path, record: StageRecord) -> ModelSource | None:
+def finished_before(out: Path, record: StageRecord, *, resume: bool, progress: Progress) -> ModelSource | None:
+    """The finished checkpoint to keep, or None where the stage has to be trained.
+
+    Raises UserError, before any training, where its checkpoint can't be written.
+    """
+    if resume and (done := _finished(out, record)):
+        progress.say(f"{record.stage}: {out} is there already")
+        return done
+    _new_draft(out).rmdir()
+    return None
+
+
+def _finished(out: Path, record: StageRecord) -> ModelSource | None:
     """The checkpoint in `out` if it came of the same stage, data and parent."""
     try:
         lineage = json.loads((out / LINEAGE).read_text(encoding="utf-8"))
@@ -172,11 +185,6 @@ def save(model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequ
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return locate_directory(out)
-
-
-def check_place(out: Path) -> None:
-    """Raises UserError, before any training, where a checkpoint can't be written."""
-    _new_draft(out).rmdir()
 
 
 def _new_draft(out: Path) -> Path:

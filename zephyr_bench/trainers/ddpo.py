@@ -17,9 +17,9 @@ from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError, ZephyrBenchError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DdpoStage, Recipe
-from zephyr_bench.trainers.checkpoint import StageRecord, check_place, finished, load_for_training, save
+from zephyr_bench.trainers.checkpoint import StageRecord, finished_before, load_for_training, save
 from zephyr_bench.trainers.data import Pair
-from zephyr_bench.trainers.tokens import PairExample, encode_pair
+from zephyr_bench.trainers.tokens import PairExample, encode_pair, pad_token
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,16 +51,14 @@ def train_ddpo(
     if not pairs:
         raise UserError("ddpo: no preference pairs; the judge found no difference between any two answers.")
     record = StageRecord.of("ddpo", stage, recipe=recipe, parent=start, data=pairs)
-    if resume and (done := finished(out, record)):
-        progress.say(f"ddpo: {out} is there already")
+    if done := finished_before(out, record, resume=resume, progress=progress):
         return done
-    check_place(out)
     from zephyr_bench.trainers.loop import Task, train
 
     progress.say(f"ddpo: {len(pairs)} pairs from {start.name}")
     model, tokenizer = load_for_training(start, stage, recipe=recipe, device=device)
     _switch_dropout_off(model)
-    pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
+    pad = pad_token(tokenizer)
     examples = [
         encode_pair(tokenizer, pair, max_length=stage.max_length, max_prompt_length=stage.max_prompt_length)
         for pair in pairs
@@ -138,8 +136,9 @@ def _switch_dropout_off(model: Any) -> None:
 
 def _tolerance(model: Any, stage: DdpoStage) -> float:
     """How far rounding may move the first loss: log-probabilities of long answers, times beta."""
-    mixed = stage.dtype == "bfloat16" or (stage.dtype == "auto" and model.device.type == "cuda")
-    return (0.5 if mixed else 0.01) * max(stage.beta, 0.1)
+    from zephyr_bench.trainers.loop import in_bfloat16
+
+    return (0.5 if in_bfloat16(model, stage) else 0.01) * max(stage.beta, 0.1)
 
 
 def _check_first_loss(step: Step, *, tolerance: float) -> None:

@@ -11,9 +11,9 @@ from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DsftStage, Recipe
-from zephyr_bench.trainers.checkpoint import StageRecord, check_place, finished, load_for_training, save
+from zephyr_bench.trainers.checkpoint import StageRecord, finished_before, load_for_training, save
 from zephyr_bench.trainers.data import read_dialogues
-from zephyr_bench.trainers.tokens import Example, encode_dialogue, pack
+from zephyr_bench.trainers.tokens import Example, encode_dialogue, pack, pad_token
 
 
 def train_dsft(
@@ -29,10 +29,8 @@ def train_dsft(
     """The checkpoint in `out`, trained unless the same stage with the same data and parent is there already."""
     dialogues = [dialogue for source in stage.data for dialogue in read_dialogues(source, recipe=recipe)]
     record = StageRecord.of("dsft", stage, recipe=recipe, parent=start, data=dialogues)
-    if resume and (done := finished(out, record)):
-        progress.say(f"dsft: {out} is there already")
+    if done := finished_before(out, record, resume=resume, progress=progress):
         return done
-    check_place(out)
     from zephyr_bench.trainers.loop import Task, train
 
     progress.say(f"dsft: {len(dialogues)} dialogues from {start.name}")
@@ -49,7 +47,7 @@ def train_dsft(
         progress.warn(f"dsft: {len(examples) - len(learned)} rows have no token with loss within max_length")
     task = Task(
         items=learned,
-        loss=partial(_loss, model, pad=_pad(tokenizer)),
+        loss=partial(_loss, model, pad=pad_token(tokenizer)),
         weight=lambda example: example.targets,
         length=lambda example: len(example.ids),
     )
@@ -64,8 +62,3 @@ def _loss(model: Any, examples: Sequence[Example], *, pad: int) -> Any:
 
     found = predict(model, examples, pad=pad)
     return sft_loss(found.logits, found.targets)
-
-
-def _pad(tokenizer: Any) -> int:
-    """Padding is masked everywhere: any token will do."""
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)

@@ -91,10 +91,14 @@ def train(
 
 
 def autocast(model: Any, settings: Training) -> Any:
-    """bfloat16 arithmetic over float32 weights where the recipe, or a GPU, asks for it."""
-    on_gpu = model.device.type == "cuda"
-    wanted = settings.dtype == "bfloat16" or (settings.dtype == "auto" and on_gpu)
-    return torch.autocast(model.device.type, dtype=torch.bfloat16) if wanted else nullcontext()
+    """The context of a forward pass: bfloat16 arithmetic over float32 weights, or float32 throughout."""
+    mixed = in_bfloat16(model, settings)
+    return torch.autocast(model.device.type, dtype=torch.bfloat16) if mixed else nullcontext()
+
+
+def in_bfloat16(model: Any, settings: Training) -> bool:
+    """Where the recipe asks for it, or leaves the choice and the model is on a GPU."""
+    return settings.dtype == "bfloat16" or (settings.dtype == "auto" and model.device.type == "cuda")
 
 
 def _batches(items: Sequence[Item], settings: Training, seed: int) -> Iterator[tuple[int, list[Item]]]:

@@ -51,6 +51,11 @@ def render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt
         raise UserError(f"the chat template refuses a training chat: {error}.") from None
 
 
+def pad_token(tokenizer: Any) -> int:
+    """Padding is masked everywhere: any token will do."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
+
+
 def encode_dialogue(
     tokenizer: Any, messages: Sequence[Message], *, max_length: int | None, loss_on: Literal["assistant", "all"]
 ) -> Example:
