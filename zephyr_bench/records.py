@@ -163,21 +163,26 @@ class Score:
 
 
 @dataclass(frozen=True)
-class GenerationRequest:
-    """A chat to continue. `key` comes back with the result."""
-
-    key: str
-    messages: tuple[Message, ...]
-    sampling: Sampling
-
-
-@dataclass(frozen=True)
 class Generation:
     key: str
     text: str
     finish_reason: str  # "stop": the model ended, or a stop string was met; "length": cut at max_new_tokens
     prompt_tokens: int
     completion_tokens: int
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A chat to continue. `key` comes back with the result.
+
+    `made` is the result where the caller has it already. It is not made again, nor given back; an engine that
+    batches keeps its place, so that the requests beside it are computed in the batch that they would have had.
+    """
+
+    key: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    made: Generation | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from zephyr_bench import catalogue
 from zephyr_bench.benchmarks import open_benchmark
 from zephyr_bench.benchmarks.evaluate import evaluate
 from zephyr_bench.engines.locate import locate
-from zephyr_bench.engines.protocol import ModelSource
+from zephyr_bench.engines.protocol import FollowUp, ModelSource
 from zephyr_bench.judges import open_judge
 from zephyr_bench.progress import Progress
 from zephyr_bench.records import Generation, GenerationRequest
@@ -40,11 +40,14 @@ class Recorded:
         self.fingerprint = "sha256:recorded"
         self.asked: list[GenerationRequest] = []
 
-    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Generation]:
+    def generate(self, requests: Iterable[GenerationRequest], *, then: FollowUp | None = None) -> Iterator[Generation]:
         for request in requests:
             self.asked.append(request)
             text = f"Recorded answer to: {request.messages[-1]['content'][:60]}"
-            yield Generation(request.key, text, "stop", 10, 12)
+            result = Generation(request.key, text, "stop", 10, 12)
+            yield result
+            if then is not None:
+                yield from self.generate(then(result), then=then)
 
     def close(self) -> None:
         pass

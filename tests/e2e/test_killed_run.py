@@ -84,8 +84,8 @@ def test_killed_run_resumes_with_the_same_scores(model_dir: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_killed_run_of_the_real_model_resumes_with_the_same_scores(embedded_model: str, tmp_path: Path) -> None:
-    """One row a batch: after a kill other rows share a batch, and rounding can tip a sampled token of a real model."""
-    check_killed_run(embedded_model, tmp_path, "--limit", "3", "--batch-size", "1", rows=2)
+    """In batches: rounding tips a sampled token of a real model as soon as other rows share a batch than before."""
+    check_killed_run(embedded_model, tmp_path, "--limit", "6", rows=5)
 
 
 def test_a_finished_run_again_makes_nothing_and_prints_the_same(model_dir: Path, tmp_path: Path) -> None:

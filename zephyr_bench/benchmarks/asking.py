@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from zephyr_bench.benchmarks.protocol import Job
-from zephyr_bench.records import Answer, GenerationRequest, Question, Sampling, answer_key
+from zephyr_bench.records import Answer, Generation, GenerationRequest, Question, Sampling, answer_key
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One turn of a question, as it is asked."""
+
+    question: Question
+    number: int  # 1-based
+    key: str  # of its answer
+    sampling: Sampling
+    earlier: tuple[str, ...]  # keys of the answers before
 
 
 def ask(
@@ -18,59 +29,77 @@ def ask(
 ) -> dict[str, tuple[Answer, ...]]:
     """Question id -> its answers, one a turn. Turn 2 sees the model's own answer to turn 1.
 
-    `replicate` counts deliberate repeats, each with chance of its own.
+    All go to the engine at once: a second turn is asked as soon as its first one is answered, beside first turns of
+    other questions. `replicate` counts deliberate repeats, each with chance of its own.
     """
-    answered: dict[str, tuple[Answer, ...]] = {question.id: () for question in questions}
-    for turn in range(1, max(len(question.turns) for question in questions) + 1):
-        asked = [question for question in questions if len(question.turns) >= turn]
-        requests = [
-            _request(job, question, turn, sampling(question), answered[question.id], replicate) for question in asked
-        ]
-        answers = {answer.key: answer for answer in _answers(job, asked, requests, turn)}
-        for question, request in zip(asked, requests, strict=True):
-            answered[question.id] = (*answered[question.id], answers[request.key])
-    return answered
+    chains = {question.id: _turns(job, question, sampling(question), replicate) for question in questions}
+    turns = [turn for chain in chains.values() for turn in chain]
+    answers = job.run.answers([turn.key for turn in turns])
+    job.run.use_answers(answers)
+    for turn, answer in _new_answers(job, turns, answers):
+        job.run.add_answers([(turn.question, answer)])
+        answers[turn.key] = answer
+    return {id: tuple(answers[turn.key] for turn in chain) for id, chain in chains.items()}
 
 
-def _request(
-    job: Job,
-    question: Question,
-    turn: int,
-    sampling: Sampling,
-    earlier: tuple[Answer, ...],
-    replicate: int,
-) -> GenerationRequest:
+def _turns(job: Job, question: Question, sampling: Sampling, replicate: int) -> list[_Turn]:
     """Each question, turn and replicate draws from a seed of its own, so that no two share their chance."""
-    seed = hashlib.sha256(f"{job.seed}/{question.id}/{turn}/{replicate}".encode()).digest()
-    own = replace(sampling, seed=int.from_bytes(seed[:6], "big"))
-    key = answer_key(job.engine.fingerprint, question, turn, own, replicate)
-    return GenerationRequest(key, question.messages(turn, earlier), own)
+    turns: list[_Turn] = []
+    for number in range(1, len(question.turns) + 1):
+        seed = hashlib.sha256(f"{job.seed}/{question.id}/{number}/{replicate}".encode()).digest()
+        own = replace(sampling, seed=int.from_bytes(seed[:6], "big"))
+        key = answer_key(job.engine.fingerprint, question, number, own, replicate)
+        turns.append(_Turn(question, number, key, own, tuple(turn.key for turn in turns)))
+    return turns
 
 
-def _answers(
-    job: Job, questions: Sequence[Question], requests: Sequence[GenerationRequest], turn: int
-) -> Iterator[Answer]:
-    """Stored answers, then new ones as the engine finishes them, each stored before it is yielded."""
-    stored = job.run.answers([request.key for request in requests])
-    job.run.use_answers(stored)
-    yield from stored.values()
-    asker = {request.key: question for request, question in zip(requests, questions, strict=True)}
-    missing = {request.key: request for request in requests if request.key not in stored}
+def _new_answers(job: Job, turns: Sequence[_Turn], answers: dict[str, Answer]) -> Iterator[tuple[_Turn, Answer]]:
+    """What `answers` lacks, as the engine finishes it. The caller puts each into `answers` before it asks for more.
+
+    Questions of the same content share an answer, which is asked for once.
+    """
+    by_key: dict[str, _Turn] = {}
+    for turn in turns:
+        by_key.setdefault(turn.key, turn)
+    missing = sum(key not in answers for key in by_key)
     if not missing:
         return
-    results = job.engine.generate(missing.values())
-    what = f"{job.engine.model.name}: answers, turn {turn}"
-    for result in job.progress.track(results, what=what, total=len(missing), unit="answers"):
-        question = asker[result.key]
-        answer = Answer(
-            key=result.key,
-            model=job.engine.model.name,
-            question=question.id,
-            turn=turn,
-            text=result.text,
-            finish_reason=result.finish_reason,
-            prompt_tokens=result.prompt_tokens,
-            completion_tokens=result.completion_tokens,
+    following: dict[str, list[_Turn]] = {}  # by the key of the turn before
+    for turn in by_key.values():
+        if turn.earlier:
+            following.setdefault(turn.earlier[-1], []).append(turn)
+
+    def request(turn: _Turn) -> GenerationRequest:
+        earlier = tuple(answers[key] for key in turn.earlier)
+        made = answers.get(turn.key)
+        messages = turn.question.messages(turn.number, earlier)
+        return GenerationRequest(turn.key, messages, turn.sampling, None if made is None else _generation(made))
+
+    first = [request(turn) for turn in by_key.values() if not turn.earlier]
+    results = job.engine.generate(first, then=lambda result: map(request, following.get(result.key, ())))
+    for result in job.progress.track(results, what=f"{job.engine.model.name}: answers", total=missing, unit="answers"):
+        turn = by_key[result.key]
+        yield (
+            turn,
+            Answer(
+                key=result.key,
+                model=job.engine.model.name,
+                question=turn.question.id,
+                turn=turn.number,
+                text=result.text,
+                finish_reason=result.finish_reason,
+                prompt_tokens=result.prompt_tokens,
+                completion_tokens=result.completion_tokens,
+            ),
         )
-        job.run.add_answers([(question, answer)])
-        yield answer
+
+
+def _generation(answer: Answer) -> Generation:
+    """A stored answer, as the engine gave it."""
+    return Generation(
+        answer.key,
+        answer.text or "",
+        answer.finish_reason or "stop",
+        answer.prompt_tokens or 0,
+        answer.completion_tokens or 0,
+    )

@@ -2,26 +2,29 @@
 
 In: prompts as token ids, each with its own sampling. Out: each result the moment its row ends. Rows are
 padded on the left, so that all end at the same column; a place that falls free is given to the next
-prompt. Knows no chat and no template.
+prompt. Rows whose result is known already keep their place and their length but are not computed, so that a
+run taken up again computes the rest in the very batches of an unbroken one. Knows no chat and no template.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import insort_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from zephyr_bench.engines import kv_cache
-from zephyr_bench.engines.loading import LoadedModel
+from zephyr_bench.engines.loading import Batching, LoadedModel
 from zephyr_bench.engines.protocol import CompletionRequest
+from zephyr_bench.engines.sampling import choose
 from zephyr_bench.records import Generation
 
 _REFILL_SHARE = 4  # new prompts are read when a quarter of the places is free
 _STOP_SLACK = 4  # tokens looked at before the longest stop string: the first may decode differently alone
+_NO_TOKEN = 0  # stands where a known row's token would be: nobody reads what is computed from it
 
 
 @dataclass
@@ -35,6 +38,10 @@ class _Row:
         self.chance = random.Random(self.request.sampling.seed)
 
     @property
+    def known(self) -> Generation | None:
+        return self.request.made
+
+    @property
     def length(self) -> int:
         """Tokens of this row in the cache, once its last token is read."""
         return len(self.request.prompt) + len(self.made)
@@ -45,64 +52,106 @@ class _Row:
 
 
 @dataclass
-class _Batch:
-    """Rows under way. Their newest tokens are in `tokens`, not yet in the cache."""
+class _Computed:
+    """What the model made of a batch. The rows' newest tokens are in `tokens`, not yet in the cache."""
 
-    rows: list[_Row]
     cache: Any
     mask: torch.Tensor  # (rows, columns), 0 for padding
     tokens: torch.Tensor  # (rows,)
 
 
-def decode(loaded: LoadedModel, requests: Iterable[CompletionRequest], *, max_length: int) -> Iterator[Generation]:
-    """Each request's continuation, as it ends; longest prompts are started first."""
-    rows = [_Row(request, _limit(request, max_length)) for request in requests]
-    queue = deque(sorted(rows, key=lambda row: -len(row.request.prompt)))
+@dataclass
+class _Batch:
+    """Rows under way. Nothing is computed while the results of all of them are known."""
+
+    rows: list[_Row]
+    columns: int  # of the cache
+    computed: _Computed | None
+
+
+class _Queue:
+    """Prompts that wait, the longest first; of equals the earliest."""
+
+    def __init__(self) -> None:
+        self._rows: list[_Row] = []  # the next one stands last
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, row: _Row) -> None:
+        insort_left(self._rows, row, key=lambda waiting: len(waiting.request.prompt))
+
+    @property
+    def next(self) -> _Row:
+        return self._rows[-1]
+
+    def take(self) -> _Row:
+        return self._rows.pop()
+
+
+def decode(
+    loaded: LoadedModel,
+    requests: Iterable[CompletionRequest],
+    *,
+    max_length: int,
+    then: Callable[[Generation], Iterable[CompletionRequest]],
+) -> Iterator[Generation]:
+    """Each request's continuation, as it ends, but for known ones; longest prompts are started first.
+
+    `then` gives the requests that follow from a result, known or new.
+    """
+    queue = _Queue()
+    for request in requests:
+        queue.add(_Row(request, _limit(request, max_length)))
     running: _Batch | None = None
     while queue or running:
-        fresh = _admit(loaded, queue, running)
-        if fresh:
-            logits, batch = _read_prompts(loaded, fresh)
-            ended, started = _advance(loaded, batch, logits)
+        if fresh := _admit(loaded.batching, queue, running):
+            ended, started = _advance(loaded, *_read_prompts(loaded, fresh))
             running = _merge(running, started)
         else:
             assert running is not None
             ended, running = _advance(loaded, running, _step(loaded, running))
-        yield from ended
+        for row, result in ended:
+            if row.known is None:
+                yield result
+            for request in then(result):
+                queue.add(_Row(request, _limit(request, max_length)))
 
 
 def _limit(request: CompletionRequest, max_length: int) -> int:
     return min(request.sampling.max_new_tokens, max_length - len(request.prompt))
 
 
-def _admit(loaded: LoadedModel, queue: deque[_Row], running: _Batch | None) -> list[_Row]:
+def _admit(batching: Batching, queue: _Queue, running: _Batch | None) -> list[_Row]:
     """The prompts to start now: none while few places are free."""
-    batching = loaded.batching
-    taken = list(running.rows) if running else []
-    columns = max((row.longest for row in (*taken, *list(queue)[:1])), default=0)
-    free = batching.rows_of(columns) - len(taken)
-    if not queue or (taken and free < max(1, batching.rows_of(columns) // _REFILL_SHARE)):
+    if not queue:
         return []
-    width = len(queue[0].request.prompt)
+    taken = running.rows if running else []
+    columns = max(row.longest for row in (*taken, queue.next))
+    free = batching.rows_of(columns) - len(taken)
+    if taken and free < max(1, batching.rows_of(columns) // _REFILL_SHARE):
+        return []
+    width = len(queue.next.request.prompt)
     fresh: list[_Row] = []
     while queue and len(fresh) < free and (len(fresh) + 1) * width <= max(width, batching.forward_tokens):
-        columns = max(columns, queue[0].longest)
+        columns = max(columns, queue.next.longest)
         if (taken or fresh) and len(taken) + len(fresh) >= batching.rows_of(columns):
             break
-        fresh.append(queue.popleft())
+        fresh.append(queue.take())
     return fresh
 
 
 @torch.inference_mode()
-def _read_prompts(loaded: LoadedModel, rows: list[_Row]) -> tuple[torch.Tensor, _Batch]:
-    """Logits after each prompt (rows, vocabulary), and the batch they begin."""
+def _read_prompts(loaded: LoadedModel, rows: list[_Row]) -> tuple[_Batch, torch.Tensor | None]:
+    """The batch that the prompts begin, and the logits after each (rows, vocabulary)."""
     columns = max(len(row.request.prompt) for row in rows)
+    if all(row.known for row in rows):
+        return _Batch(rows, columns, None), None
     ids = torch.zeros(len(rows), columns, dtype=torch.long)  # (rows, columns)
-    mask = torch.zeros(len(rows), columns, dtype=torch.long)  # (rows, columns)
     for number, row in enumerate(rows):
         prompt = row.request.prompt
         ids[number, columns - len(prompt) :] = torch.tensor(prompt)
-        mask[number, columns - len(prompt) :] = 1
+    mask = _mask([len(row.request.prompt) for row in rows], columns)
     ids, mask = ids.to(loaded.device), mask.to(loaded.device)
     cache = kv_cache.new_cache()
     output = loaded.model(
@@ -113,75 +162,59 @@ def _read_prompts(loaded: LoadedModel, rows: list[_Row]) -> tuple[torch.Tensor, 
         use_cache=True,
         **loaded.last_logits_only,
     )
-    return output.logits[:, -1], _Batch(rows, cache, mask, ids[:, -1])
+    return _Batch(rows, columns, _Computed(cache, mask, ids[:, -1])), output.logits[:, -1]
+
+
+def _mask(lengths: list[int], columns: int) -> torch.Tensor:
+    """1 in the last `length` columns of each row (rows, columns)."""
+    return (torch.arange(columns) >= columns - torch.tensor(lengths)[:, None]).long()
 
 
 @torch.inference_mode()
-def _step(loaded: LoadedModel, batch: _Batch) -> torch.Tensor:
+def _step(loaded: LoadedModel, batch: _Batch) -> torch.Tensor | None:
     """Logits after each row's newest token (rows, vocabulary)."""
-    batch.mask = torch.nn.functional.pad(batch.mask, (0, 1), value=1)
+    batch.columns += 1
+    if batch.computed is None:
+        return None
+    computed = batch.computed
+    computed.mask = torch.nn.functional.pad(computed.mask, (0, 1), value=1)
     positions = [row.length - 1 for row in batch.rows]
     output = loaded.model(
-        input_ids=batch.tokens[:, None],
-        attention_mask=batch.mask,
+        input_ids=computed.tokens[:, None],
+        attention_mask=computed.mask,
         position_ids=torch.tensor(positions, device=loaded.device)[:, None],
-        past_key_values=batch.cache,
+        past_key_values=computed.cache,
         use_cache=True,
         **loaded.last_logits_only,
     )
     return output.logits[:, -1]
 
 
-def _advance(loaded: LoadedModel, batch: _Batch, logits: torch.Tensor) -> tuple[list[Generation], _Batch | None]:
+def _advance(
+    loaded: LoadedModel, batch: _Batch, logits: torch.Tensor | None
+) -> tuple[list[tuple[_Row, Generation]], _Batch | None]:
     """Gives every row its next token; rows that end leave the batch."""
-    tokens = choose(logits, batch.rows)
-    ended: list[Generation] = []
+    tokens = [_NO_TOKEN] * len(batch.rows)
+    if batch.computed is not None and logits is not None:
+        rows = batch.rows
+        batch.computed.tokens = choose(logits, [row.request.sampling for row in rows], [row.chance for row in rows])
+        tokens = batch.computed.tokens.tolist()
+    ended: list[tuple[_Row, Generation]] = []
     alive: list[int] = []
-    for number, (row, token) in enumerate(zip(batch.rows, tokens.tolist(), strict=True)):
+    for number, (row, token) in enumerate(zip(batch.rows, tokens, strict=True)):
         row.made.append(token)
         result = _result(loaded, row)
         if result is None:
             alive.append(number)
         else:
-            ended.append(result)
-    batch.tokens = tokens
+            ended.append((row, result))
     return ended, _keep(batch, alive) if ended else batch
-
-
-@torch.inference_mode()
-def choose(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
-    """The next token of each row (rows,), from logits (rows, vocabulary) and the row's own chance.
-
-    One uniform number per row and step inverts the cumulative distribution, so that a row's tokens
-    don't depend on the rows beside it.
-    """
-    tokens = logits.argmax(-1)
-    chancy = [number for number, row in enumerate(rows) if row.request.sampling.temperature > 0]
-    if not chancy:
-        return tokens
-    samplings = [rows[number].request.sampling for number in chancy]
-    temperature = logits.new_tensor([s.temperature for s in samplings], dtype=torch.float32)[:, None]
-    top_p = logits.new_tensor([s.top_p for s in samplings], dtype=torch.float32)[:, None]
-    probabilities = torch.softmax(logits[chancy].float() / temperature, dim=-1)  # (chancy, vocabulary)
-    if any(s.top_p < 1 for s in samplings):
-        probabilities = _nucleus(probabilities, top_p)
-    cumulative = probabilities.double().cumsum(-1)
-    draws = cumulative.new_tensor([rows[number].chance.random() for number in chancy])[:, None]
-    drawn = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)[:, 0]
-    tokens[chancy] = drawn.clamp(max=logits.shape[-1] - 1)
-    return tokens
-
-
-def _nucleus(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Zero outside the smallest set of likeliest tokens that holds top_p of the mass."""
-    ordered, where = probabilities.sort(dim=-1, descending=True)
-    before = ordered.cumsum(-1) - ordered  # mass of the likelier tokens
-    ordered = ordered.masked_fill((before >= top_p) & (top_p < 1), 0.0)
-    return torch.zeros_like(probabilities).scatter(-1, where, ordered)
 
 
 def _result(loaded: LoadedModel, row: _Row) -> Generation | None:
     """The row's result if its newest token ended it."""
+    if row.known is not None:
+        return row.known if len(row.made) >= row.known.completion_tokens else None
     if row.made[-1] in loaded.end_tokens:
         return _generation(row, loaded.tokenizer.decode(row.made[:-1], skip_special_tokens=True), "stop")
     if row.request.sampling.stop:
@@ -216,21 +249,31 @@ def _keep(batch: _Batch, alive: list[int]) -> _Batch | None:
         return None
     rows = [batch.rows[number] for number in alive]
     columns = max(row.length for row in rows) - 1  # the newest token is not in the cache yet
-    where = torch.tensor(alive, device=batch.tokens.device)
-    kv_cache.keep(batch.cache, where, columns=columns)
-    return _Batch(rows, batch.cache, batch.mask[where][:, -columns:], batch.tokens[where])
+    if batch.computed is None or all(row.known for row in rows):
+        return _Batch(rows, columns, None)
+    computed = batch.computed
+    where = torch.tensor(alive, device=computed.tokens.device)
+    kv_cache.keep(computed.cache, where, columns=columns)
+    return _Batch(rows, columns, _Computed(computed.cache, computed.mask[where][:, -columns:], computed.tokens[where]))
 
 
 @torch.inference_mode()
 def _merge(running: _Batch | None, started: _Batch | None) -> _Batch | None:
     if running is None or started is None:
         return running or started
-    kv_cache.join(running.cache, started.cache)
-    columns = max(running.mask.shape[1], started.mask.shape[1])
-    masks = [torch.nn.functional.pad(mask, (columns - mask.shape[1], 0)) for mask in (running.mask, started.mask)]
-    return _Batch(
-        running.rows + started.rows,
-        running.cache,
-        torch.cat(masks),
-        torch.cat([running.tokens, started.tokens]),
-    )
+    rows, columns = running.rows + started.rows, max(running.columns, started.columns)
+    some = running.computed or started.computed
+    if some is None:
+        return _Batch(rows, columns, None)
+    old = running.computed or _placeholders(running, some)
+    new = started.computed or _placeholders(started, some)
+    kv_cache.join(old.cache, new.cache)
+    masks = [torch.nn.functional.pad(mask, (columns - mask.shape[1], 0)) for mask in (old.mask, new.mask)]
+    return _Batch(rows, columns, _Computed(old.cache, torch.cat(masks), torch.cat([old.tokens, new.tokens])))
+
+
+def _placeholders(batch: _Batch, like: _Computed) -> _Computed:
+    """For rows that nobody reads: of the shape that they would have."""
+    mask = _mask([row.length - 1 for row in batch.rows], batch.columns).to(like.mask.device)
+    tokens = like.tokens.new_full((len(batch.rows),), _NO_TOKEN)
+    return _Computed(kv_cache.blank(like.cache, len(batch.rows), columns=batch.columns), mask, tokens)

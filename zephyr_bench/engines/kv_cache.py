@@ -82,6 +82,17 @@ def _padded(tensor: torch.Tensor, columns: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
+def blank(like: Cache, rows: int, *, columns: int) -> Cache:
+    """Zeros, in layers of the same kind."""
+    layers = [GrowingLayer() for _ in like.layers]
+    for empty, layer in zip(layers, like.layers, strict=True):
+        _, heads, _, width = layer.keys.shape
+        zeros = layer.keys.new_zeros(rows, heads, columns, width)
+        empty.set(zeros, layer.values.new_zeros(rows, heads, columns, layer.values.shape[-1]))
+    return Cache(layers=layers)
+
+
+@torch.inference_mode()
 def expanded(cache: Cache, rows: int) -> Cache:
     """A cache of `rows` copies of a single row; the copy is made when it first grows."""
     copies = [GrowingLayer() for _ in cache.layers]

@@ -7,7 +7,7 @@ An engine knows no benchmark, judge or store. A third party adds one by the entr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -43,6 +43,10 @@ class ModelSource:
     note: str = ""  # shown beside the name in reports: "quantised"
 
 
+FollowUp = Callable[[Generation], Iterable[GenerationRequest]]
+"""What to ask next, now that a result is there: the second turn of a dialogue, say."""
+
+
 @runtime_checkable
 class Engine(Protocol):
     """Continues chats.
@@ -58,10 +62,11 @@ class Engine(Protocol):
         """Changes when, and only when, an answer could: checkpoint, dtype, backend and its version."""
         ...
 
-    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Generation]:
-        """Each request's result exactly once, as it finishes, in any order.
+    def generate(self, requests: Iterable[GenerationRequest], *, then: FollowUp | None = None) -> Iterator[Generation]:
+        """Each request's result exactly once, as it finishes, in any order; nothing for one that is `made`.
 
-        A result does not depend on the other requests beyond floating point; temperature 0 is
+        `then` is told of each result, made or new, once the caller has taken it, and what it gives back is
+        asked beside the rest. A result does not depend on the other requests beyond floating point; temperature 0 is
         greedy, and otherwise the request's own seed decides. `text` holds neither special tokens nor
         the stop string. Raises UserError (no chat template, prompt too long for the model) before
         the first result where it can, ServiceError where a server failed for good.
@@ -118,6 +123,7 @@ class CompletionRequest:
     key: str
     prompt: tuple[int, ...]
     sampling: Sampling
+    made: Generation | None = None  # as a GenerationRequest's
 
 
 @runtime_checkable

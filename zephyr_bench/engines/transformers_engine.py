@@ -5,13 +5,13 @@ Making one loads nothing. The tokenizer comes with the first text, the weights w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 from zephyr_bench.engines import loading
-from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions, ModelSource
+from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions, FollowUp, ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.records import Generation, GenerationRequest, Message, ScoredTokens, ScoreRequest
@@ -82,28 +82,38 @@ class TransformersEngine:
         except TemplateError as error:
             raise UserError(f"model {self.model.name}: its chat template refuses the chat: {error}.") from None
 
-    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Generation]:
-        prompts = [
-            CompletionRequest(request.key, tuple(self.encode(self.render(request.messages))), request.sampling)
-            for request in requests
-        ]
-        return self.complete(prompts)
+    def generate(self, requests: Iterable[GenerationRequest], *, then: FollowUp | None = None) -> Iterator[Generation]:
+        first = self._checked(map(self._tokenized, requests))
+
+        def follow(result: Generation) -> list[CompletionRequest]:
+            return self._checked(map(self._tokenized, then(result) if then else ()))
+
+        return self._complete(first, follow)
+
+    def _tokenized(self, request: GenerationRequest) -> CompletionRequest:
+        prompt = tuple(self.encode(self.render(request.messages)))
+        return CompletionRequest(request.key, prompt, request.sampling, request.made)
 
     def complete(self, requests: Iterable[CompletionRequest]) -> Iterator[Generation]:
-        requests = list(requests)
-        for request in requests:
+        return self._complete(self._checked(requests), lambda _: [])
+
+    def _checked(self, requests: Iterable[CompletionRequest]) -> list[CompletionRequest]:
+        checked = list(requests)
+        for request in checked:
             if not 0 < len(request.prompt) < self.max_length:
                 raise UserError(
                     f"model {self.model.name}: a prompt of {len(request.prompt)} tokens leaves no room "
                     f"for an answer; expected 1 to {self.max_length - 1}."
                 )
-        return self._complete(requests)
+        return checked
 
-    def _complete(self, requests: list[CompletionRequest]) -> Iterator[Generation]:
+    def _complete(
+        self, requests: list[CompletionRequest], then: Callable[[Generation], Iterable[CompletionRequest]]
+    ) -> Iterator[Generation]:
         if requests:
             from zephyr_bench.engines.decoding import decode
 
-            yield from decode(self._weights, requests, max_length=self.max_length)
+            yield from decode(self._weights, requests, max_length=self.max_length, then=then)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[ScoredTokens]:
         requests = list(requests)

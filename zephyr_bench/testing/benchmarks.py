@@ -11,7 +11,7 @@ from typing import Any
 
 from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
 from zephyr_bench.benchmarks.protocol import Benchmark
-from zephyr_bench.engines.protocol import Engine
+from zephyr_bench.engines.protocol import Engine, FollowUp
 from zephyr_bench.errors import ZephyrBenchError
 from zephyr_bench.fingerprint import canonical_json
 from zephyr_bench.judges.protocol import Judge
@@ -63,7 +63,7 @@ class _Idle:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def generate(self, requests: Iterable[Any]) -> Iterator[Any]:
+    def generate(self, requests: Iterable[Any], *, then: FollowUp | None = None) -> Iterator[Any]:
         return _refuse(requests, "generate")
 
     def score(self, requests: Iterable[Any]) -> Iterator[Any]:

@@ -96,6 +96,38 @@ def no_requests_give_no_results(make: EngineFactory) -> None:
     assert list(make().generate([])) == [], "results without requests"
 
 
+def what_follows_from_a_result_is_answered_too(make: EngineFactory) -> None:
+    first, second = _requests(Sampling(max_new_tokens=6))[:2]
+    told: list[str] = []
+
+    def then(result: Generation) -> list[GenerationRequest]:
+        told.append(result.key)
+        return [second] if result.key == first.key else []
+
+    engine = make()
+    keys = [result.key for result in engine.generate([first], then=then)]
+    engine.close()
+    assert keys == [first.key, second.key], f"results {keys}, expected the first request's and what followed from it"
+    assert told == keys, f"was told of {told}"
+
+
+def what_is_made_already_is_not_given_back(make: EngineFactory) -> None:
+    requests = _requests(Sampling(max_new_tokens=6))
+    made, later = _generate(make, requests[:1])[0], requests[-1]
+    told: list[str] = []
+
+    def then(result: Generation) -> list[GenerationRequest]:
+        told.append(result.key)
+        return [later] if result == made else []
+
+    engine = make()
+    known = [replace(requests[0], made=made), *requests[1:-1]]
+    keys = [result.key for result in engine.generate(known, then=then)]
+    engine.close()
+    assert sorted(keys) == [request.key for request in requests[1:]], f"results {keys}"
+    assert sorted(told) == [request.key for request in requests], f"was told of {told}"
+
+
 def scores_each_request_once(make: ScoringEngineFactory) -> None:
     engine = make()
     assert isinstance(engine, ScoringEngine), "lacks a member of the ScoringEngine protocol"
@@ -158,6 +190,8 @@ CHECKS: Sequence[Callable[[EngineFactory], None]] = (
     stop_strings_end_an_answer_and_are_left_out,
     answers_again_after_close,
     no_requests_give_no_results,
+    what_follows_from_a_result_is_answered_too,
+    what_is_made_already_is_not_given_back,
 )
 SCORING_CHECKS: Sequence[Callable[[ScoringEngineFactory], None]] = (
     scores_each_request_once,

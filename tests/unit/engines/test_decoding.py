@@ -1,3 +1,4 @@
+import random
 from dataclasses import replace
 
 import pytest
@@ -74,6 +75,49 @@ def test_other_architectures_say_what_transformers_generate_says(other_architect
     assert found == reference_texts(engine, PROMPTS, 24)
 
 
+def dialogues(known, log):
+    """Twelve first turns of unlike length and heat, each with a second one; `known` are results that are there."""
+
+    def request(key, prompt, heat):
+        sampling = Sampling(temperature=heat, max_new_tokens=4 + 5 * (int(key[1:]) % 4), seed=int(key[1:]))
+        return GenerationRequest(key, ({"role": "user", "content": prompt},), sampling, known.get(key))
+
+    def then(result):
+        log[result.key] = result
+        return [request(f"b{result.key[1:]}", result.text + " And then?", 0.0)] if result.key[0] == "a" else []
+
+    return [request(f"a{n}", PROMPTS[n % 5] * (1 + n % 3), (0.0, 0.9)[n % 2]) for n in range(12)], then
+
+
+@pytest.mark.parametrize("stored", [1, 6, 13, 22])
+def test_a_run_taken_up_again_computes_the_very_bits_of_an_unbroken_one(tiny_model_dir, monkeypatch, stored):
+    """Whatever was stored when it was killed: the logits of the rest, not only their texts, are the same."""
+    from zephyr_bench.engines import decoding
+
+    seen = {}
+    advance = decoding._advance
+
+    def recorded(loaded, batch, logits):
+        for number, row in enumerate(batch.rows if logits is not None else ()):
+            if row.known is None:
+                seen[row.request.key, len(row.made)] = logits[number].clone()
+        return advance(loaded, batch, logits)
+
+    monkeypatch.setattr(decoding, "_advance", recorded)
+    engine = engine_of(tiny_model_dir, 4)
+    unbroken = {}
+    requests, then = dialogues({}, unbroken)
+    in_order = [result.key for result in engine.generate(requests, then=then)]
+    whole, seen = seen, {}
+    resumed = {}
+    requests, then = dialogues({key: unbroken[key] for key in in_order[:stored]}, resumed)
+    rest = [result.key for result in engine.generate(requests, then=then)]
+    assert rest == in_order[stored:]
+    assert resumed == unbroken
+    assert {key for key, _ in seen} == set(rest)
+    assert all((whole[place] == logits).all() for place, logits in seen.items())
+
+
 def test_sampled_text_is_the_same_whatever_the_batch(tiny_model_dir):
     requests = requests_of(Sampling(temperature=1.0, top_p=0.9, max_new_tokens=30, seed=11))
     engine = engine_of(tiny_model_dir)
@@ -137,15 +181,13 @@ def test_nucleus_of_nothing_but_the_best_is_greedy(tiny_model_dir):
 def test_sampling_follows_the_distribution():
     import torch
 
-    from zephyr_bench.engines.decoding import _Row, choose
+    from zephyr_bench.engines.sampling import choose
 
+    n = 20_000
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    rows = [
-        _Row(CompletionRequest(str(seed), (0,), Sampling(1.0, top_p=0.9, seed=seed)), 1)  # drops the last
-        for seed in range(20_000)
-    ]
-    tokens = choose(probabilities.log().expand(len(rows), -1).clone(), rows)
-    shares = torch.bincount(tokens, minlength=4) / len(rows)
+    chances = [random.Random(seed) for seed in range(n)]
+    tokens = choose(probabilities.log().expand(n, -1).clone(), [Sampling(1.0, top_p=0.9)] * n, chances)  # no fourth
+    shares = torch.bincount(tokens, minlength=4) / n
     expected = torch.tensor([0.5, 0.3, 0.15, 0.0]) / 0.95
     assert torch.allclose(shares, expected, atol=0.015)  # four standard errors
     assert shares[3] == 0
