@@ -6,7 +6,7 @@ Question -> Answer (one per turn) -> Match -> Judgment -> SampleScore -> Score.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypedDict
 
@@ -78,6 +78,9 @@ class Answer:
     finish_reason: str | None = None  # "stop" or "length"
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    replicate: int = 0  # counts deliberate repeats
+    origin: Mapping[str, Any] | None = field(default=None, hash=False)
+    """What the file that it was imported from says beside this; None where it was made here."""
 
 
 def answer_key(engine: str, question: Question, turn: int, sampling: Sampling, replicate: int = 0) -> str:
@@ -137,6 +140,8 @@ class Judgment:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+    prompt: str | None = None  # which of the judge's prompts was sent, where it has several
+    origin: Mapping[str, Any] | None = field(default=None, hash=False)  # as an Answer's
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,8 @@ class SampleScore:
     value: float | None
     turn: int = 0  # 1-based; 0 where turns mean nothing
     reason: str | None = None  # why `value` is None
+    rival: str = ""  # who the answer was compared with
+    replicate: int = 0  # counts deliberate repeats: several judgments of an answer
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, select
+from sqlalchemy import Column, Connection, Row, select
 
 from zephyr_bench.records import Answer, Judgment, Match, Question, SampleScore, Score, ScoredTokens
 from zephyr_bench.store.schema import answers, judgments, samples, scores, token_scores
@@ -28,14 +28,29 @@ ANSWER = tuple(
         "finish_reason",
         "prompt_tokens",
         "completion_tokens",
+        "replicate",
+        "origin",
     )
 )
 JUDGMENT = tuple(
     judgments.c[name]
-    for name in ("key", "judge", "score", "reason", "reply", "input_tokens", "output_tokens", "cost_usd")
+    for name in (
+        "key",
+        "judge",
+        "score",
+        "reason",
+        "reply",
+        "input_tokens",
+        "output_tokens",
+        "cost_usd",
+        "prompt",
+        "origin",
+    )
 )
 TOKEN_SCORE = tuple(token_scores.c[name] for name in ("key", "log_prob", "is_greedy", "tokens"))
-SAMPLE = tuple(samples.c[name] for name in ("question", "category", "metric", "value", "turn", "reason"))
+SAMPLE = tuple(
+    samples.c[name] for name in ("question", "category", "metric", "value", "turn", "reason", "rival", "replicate")
+)
 SCORE = tuple(scores.c[name] for name in ("metric", "value", "stderr", "n", "missing"))
 
 
@@ -81,6 +96,12 @@ def question_row(question: Question) -> dict[str, Any]:
     }
 
 
+def question(row: Row[Any]) -> Question:
+    content = row.content
+    checks = tuple(tuple(turn) for turn in content["checks"])
+    return Question(row.id, row.category, tuple(content["turns"]), tuple(content["reference"]), checks)
+
+
 def answer_row(question: Question, answer: Answer, created: str) -> dict[str, Any]:
     return {
         "key": answer.key,
@@ -93,6 +114,8 @@ def answer_row(question: Question, answer: Answer, created: str) -> dict[str, An
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "created": created,
+        "replicate": answer.replicate,
+        "origin": answer.origin,
     }
 
 
@@ -113,6 +136,8 @@ def judgment_row(match: Match, judgment: Judgment, created: str) -> dict[str, An
         "rival_key": match.rival[-1].key if match.rival else None,
         "replicate": match.replicate,
         "created": created,
+        "prompt": judgment.prompt,
+        "origin": judgment.origin,
     }
 
 
@@ -131,6 +156,8 @@ def sample_row(run: int, position: int, sample: SampleScore) -> dict[str, Any]:
         "metric": sample.metric,
         "question": sample.question,
         "turn": sample.turn,
+        "rival": sample.rival,
+        "replicate": sample.replicate,
         "position": position,
         "category": sample.category,
         "value": number(sample.value, f"{sample.metric} of question {sample.question}"),

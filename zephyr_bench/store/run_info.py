@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zephyr_bench.records import Judgment
+
 STATUSES = ("running", "complete", "incomplete", "interrupted", "failed")
 
 
@@ -43,6 +45,19 @@ class RunInfo:
     seed: int = 0
     note: str = ""  # the model's: "quantised"
     environment: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A stored judgment with what it is of."""
+
+    judgment: Judgment
+    question: str  # its id
+    turn: int
+    answer: str  # key of the answer judged
+    rival: str | None  # key of the answer that it was compared with
+    replicate: int
+    created: str
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import Connection, bindparam, delete, update
 from sqlalchemy.exc import IntegrityError
 
 from zephyr_bench.errors import StoreError
@@ -59,13 +59,17 @@ class RunWriter:
         return {key: ScoredTokens(*row) for key, row in found.items()}
 
     def add_answers(self, answered: Iterable[tuple[Question, Answer]]) -> None:
-        """Keep new answers, with their questions, as answers of this run."""
+        """Keep new answers, with their questions, as answers of this run.
+
+        An imported answer of which only the judgment was known gets its text.
+        """
         pairs, created = list(answered), rows.now()
         new = [rows.answer_row(question, answer, created) for question, answer in pairs]
         links = rows.link_rows(self._number, "answer", (answer.key for _, answer in pairs))
         with self._write() as connection:
             self._add_questions(connection, (question for question, _ in pairs))
             self._database.add_new(connection, answers, new)
+            self._fill_in_texts(connection, (answer for _, answer in pairs))
             self._database.add_new(connection, run_answers, links)
 
     def add_judgments(self, judged: Iterable[tuple[Match, Judgment]]) -> None:
@@ -117,6 +121,13 @@ class RunWriter:
                 raise self._deleted()
             connection.execute(delete(scores).where(scores.c.run == self._number))
             self._database.add_new(connection, scores, new)
+
+    @staticmethod
+    def _fill_in_texts(connection: Connection, given: Iterable[Answer]) -> None:
+        found = [{"of": a.key, "says": a.text, "told": a.origin} for a in given if a.text is not None and a.origin]
+        if found:
+            unknown = update(answers).where(answers.c.key == bindparam("of"), answers.c.text.is_(None))
+            connection.execute(unknown.values(text=bindparam("says"), origin=bindparam("told")), found)
 
     def _add_questions(self, connection: Connection, asked: Iterable[Question]) -> None:
         distinct = {question.fingerprint: question for question in asked}

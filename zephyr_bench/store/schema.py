@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from zephyr_bench.store.exact_text import ExactText
 
-REVISION = "0001"  # the newest migration's
+REVISION = "0002"  # the newest migration's
 VERSION_TABLE = "zephyr_bench_revision"  # of our own name, so that no other program's file passes for a store
 
 metadata = MetaData(
@@ -113,6 +113,8 @@ answers = Table(
     Column("prompt_tokens", Integer),
     Column("completion_tokens", Integer),
     Column("created", Text, nullable=False),
+    Column("replicate", Integer, nullable=False, server_default="0"),  # counts deliberate repeats; 0 otherwise
+    Column("origin", JSON(none_as_null=True)),  # of an imported one: what its file says beside this
 )
 
 run_answers = Table(
@@ -144,6 +146,8 @@ judgments = Table(
     Column("rival_key", Text, index=True),
     Column("replicate", Integer, nullable=False),  # counts deliberate repeats; 0 otherwise
     Column("created", Text, nullable=False),
+    Column("prompt", ExactText),  # which of the judge's prompts was sent, where it has several
+    Column("origin", JSON(none_as_null=True)),  # as an answer's
 )
 
 run_judgments = Table(
@@ -172,6 +176,8 @@ samples = Table(
     Column("metric", ExactText, primary_key=True),
     Column("question", ExactText, primary_key=True),
     Column("turn", Integer, primary_key=True),  # 1-based; 0 where turns mean nothing
+    Column("rival", ExactText, primary_key=True),  # who the answer was compared with; "" where nobody
+    Column("replicate", Integer, primary_key=True),  # counts deliberate repeats; 0 otherwise
     Column("position", Integer, nullable=False),  # order of arrival
     Column("category", ExactText, nullable=False),
     Column("value", Float),

@@ -14,10 +14,10 @@ from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, upd
 
 from zephyr_bench import __version__
 from zephyr_bench.errors import UserError, did_you_mean
-from zephyr_bench.records import Answer, Judgment, SampleScore, Score
+from zephyr_bench.records import Answer, Judgment, Question, SampleScore, Score
 from zephyr_bench.store import rows
 from zephyr_bench.store.connection import Database
-from zephyr_bench.store.run_info import ModelInfo, RunInfo, RunStart
+from zephyr_bench.store.run_info import ModelInfo, RunInfo, RunStart, Verdict
 from zephyr_bench.store.run_writer import RunWriter
 from zephyr_bench.store.schema import (
     answers,
@@ -166,6 +166,29 @@ class Store:
             query = select(*rows.JUDGMENT).join(run_judgments, run_judgments.c.judgment == judgments.c.key)
             query = query.where(run_judgments.c.run == run.number).order_by(judgments.c.created, judgments.c.key)
             return [Judgment(*row) for row in connection.execute(query)]
+
+    def verdicts_of(self, run_id: str) -> list[Verdict]:
+        """The judgments that a run made or used, with what each is of, oldest first."""
+        about = ("question", "turn", "answer_key", "rival_key", "replicate", "created")
+        with self._database.read() as connection:
+            run = _find(connection, run_id)
+            query = select(*rows.JUDGMENT, *(judgments.c[name] for name in about))
+            query = query.join(run_judgments, run_judgments.c.judgment == judgments.c.key)
+            query = query.where(run_judgments.c.run == run.number).order_by(judgments.c.created, judgments.c.key)
+            width = len(rows.JUDGMENT)
+            return [Verdict(Judgment(*row[:width]), *row[width:]) for row in connection.execute(query)]
+
+    def questions_of(self, run_id: str) -> list[Question]:
+        """What a run asked, in order of id."""
+        with self._database.read() as connection:
+            number = _find(connection, run_id).number
+            asked = select(answers.c.question_fingerprint).join(run_answers, run_answers.c.answer == answers.c.key)
+            judged = select(judgments.c.question_fingerprint).join(
+                run_judgments, run_judgments.c.judgment == judgments.c.key
+            )
+            used = asked.where(run_answers.c.run == number).union(judged.where(run_judgments.c.run == number))
+            query = select(questions).where(questions.c.fingerprint.in_(used)).order_by(questions.c.id)
+            return [rows.question(row) for row in connection.execute(query)]
 
     def model(self, fingerprint: str) -> ModelInfo:
         """Raises UserError for one that no run used."""

@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from conftest_store import answer, begin, open_store, question
+from conftest_store import answer, begin, judgment, open_store, question
 from sqlalchemy import Column, Table, Text, create_engine
 
 from zephyr_bench.errors import StoreError
+from zephyr_bench.fingerprint import fingerprint
+from zephyr_bench.records import SampleScore
 from zephyr_bench.store import Store
 from zephyr_bench.store.migrate import migration_config
 from zephyr_bench.store.schema import REVISION, VERSION_TABLE, metadata
@@ -55,6 +58,42 @@ def test_without_rowid_and_cascades_are_as_the_schema_describes(store: Store, pa
 def test_the_revision_of_the_schema_is_the_newest_migration(path: Path) -> None:
     with create_engine("sqlite://").connect() as connection:
         assert ScriptDirectory.from_config(migration_config(connection)).get_current_head() == REVISION
+
+
+def test_a_store_of_the_first_revision_opens_with_its_rows(path: Path) -> None:
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        command.upgrade(migration_config(connection), "0001")
+        connection.commit()
+    model = f"insert into models values ('{fingerprint('tiny')}', 'tiny', 'somewhere', '', '{{}}', '2026')"
+    run = (
+        "insert into runs values (1, '20260101-000000-abcdef', 'mt-bench-mini', 'tiny', "
+        f"'{fingerprint('tiny')}', 'e', 'rubric', 'j', '{{}}', 'complete', '2026', '2026', 0, '0', '{{}}', 'h', 1, "
+        "null)"
+    )
+    said, (match, verdict) = answer(), judgment()
+    with sqlite3.connect(path) as old:
+        old.execute("pragma foreign_keys = on")
+        for statement in (model, run):
+            old.execute(statement)
+        old.execute(
+            "insert into questions values (?, 'q1', 'writing', ?)",
+            (question().fingerprint, '{"turns": ["q1: Why?"], "reference": [], "checks": []}'),
+        )
+        values = (said.key, said.model, said.question, question().fingerprint, 1, said.text, "stop", 7, 2, "2026")
+        old.execute("insert into answers values (?,?,?,?,?,?,?,?,?,?)", values)
+        graded = (verdict.key, "rubric", 7.0, None, "[[7]]", 20, 3, 0.001, "q1", question().fingerprint, 1, said.key)
+        old.execute("insert into judgments values (?,?,?,?,?,?,?,?,?,?,?,?,null,0,'2026')", graded)
+        old.execute("insert into run_answers values (1, ?)", (said.key,))
+        old.execute("insert into run_judgments values (1, ?)", (verdict.key,))
+        old.execute("insert into samples values (1, 'score', 'q1', 1, 0, 'writing', 7.0, null)")
+    with open_store(path) as store:
+        (info,) = store.runs()
+        assert store.answers_of(info.id) == [said]
+        assert store.judgments_of(info.id) == [verdict]
+        assert store.samples_of(info.id) == [SampleScore("q1", "writing", "score", 7.0, 1)]
+        (found,) = store.verdicts_of(info.id)
+        assert (found.judgment, found.question, found.answer, found.rival) == (verdict, "q1", said.key, None)
+        assert [asked.turns for asked in store.questions_of(info.id)] == [match.question.turns]
 
 
 def test_opening_twice_changes_nothing(path: Path) -> None:
