@@ -99,7 +99,8 @@ def answer_key(engine: str, question: Question, turn: int, sampling: Sampling, r
 class Match:
     """The unit of judging: one answer, or two to choose between (`rival` given), up to `turn`.
 
-    `answers` and `rival` hold the answers of turns 1 to `turn`.
+    `answers` and `rival` hold the answers of turns 1 to `turn`. Of two, `answers` stands first before the judge; who
+    wants both orders asks for two matches (benchmarks/pairing.py).
     """
 
     question: Question
@@ -117,7 +118,7 @@ class Match:
                 "category": self.question.category,  # chooses a judge's prompt
                 "turn": self.turn,
                 "answers": [answer.key for answer in self.answers],
-                "rival": None if self.rival is None else [answer.key for answer in self.rival],
+                "rival": None if self.rival is None else ["as given", *(answer.key for answer in self.rival)],
                 "replicate": self.replicate,
             }
         )

@@ -10,6 +10,7 @@ from typing import Any
 from zephyr_bench import catalogue
 from zephyr_bench.benchmarks.alpaca_eval import AlpacaEval
 from zephyr_bench.benchmarks.mt_bench import MtBench
+from zephyr_bench.benchmarks.mt_bench_pairwise import MtBenchPairwise
 from zephyr_bench.benchmarks.open_llm import OpenLlm
 from zephyr_bench.benchmarks.protocol import Benchmark, Job
 from zephyr_bench.errors import UserError
@@ -18,7 +19,12 @@ from zephyr_bench.yaml_file import check_mapping, load_yaml
 
 __all__ = ["Benchmark", "Job", "headlines", "open_benchmark"]
 
-_BUILT_IN: dict[str, Any] = {"mt_bench": MtBench, "alpaca_eval": AlpacaEval, "open_llm": OpenLlm}
+_BUILT_IN: dict[str, Any] = {
+    "mt_bench": MtBench,
+    "mt_bench_pairwise": MtBenchPairwise,
+    "alpaca_eval": AlpacaEval,
+    "open_llm": OpenLlm,
+}
 
 
 def open_benchmark(name: str, *, include: Sequence[Path] = (), data: Path | None = None, **options: Any) -> Benchmark:
@@ -37,7 +43,11 @@ def open_benchmark(name: str, *, include: Sequence[Path] = (), data: Path | None
         options["data"] = data
     for option in options:
         if option not in known:
-            raise UserError(f"benchmark {name} is of kind {value['kind']}, which knows no {option.replace('_', ' ')}.")
+            known_by = [kind for kind, maker in _BUILT_IN.items() if option in inspect.signature(maker).parameters]
+            raise UserError(
+                f"benchmark {name} is of kind {value['kind']}, which knows no {option.replace('_', ' ')} "
+                f"(kinds that do: {', '.join(known_by)})."
+            )
     benchmark: Benchmark = kind(spec, name=path.stem, folder=path.parent, **options)
     return benchmark
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from zephyr_bench.benchmarks.asking import ask
-from zephyr_bench.benchmarks.grading import grade
+from zephyr_bench.benchmarks.pairing import grade_pairs
 from zephyr_bench.benchmarks.protocol import Job
 from zephyr_bench.benchmarks.questions import read_questions
 from zephyr_bench.benchmarks.spec import BenchmarkSpec
@@ -88,7 +88,7 @@ class AlpacaEval:
         return {
             "questions": n,
             "answers": n,
-            "judgments": n,
+            "judgments": 2 * n,  # both orders
             "max_new_tokens": self._spec.sampling.max_new_tokens,
         }
 
@@ -99,9 +99,9 @@ class AlpacaEval:
             length = len(answers[question.id][0].text or "")
             yield SampleScore(question.id, question.category, "length", float(length))
         matches = [Match(question, 1, answers[question.id], rival=(baseline,)) for question, baseline in pairs]
-        for match, judgment in grade(job, matches):
+        for match, verdict in grade_pairs(job, matches):
             question = match.question
-            yield SampleScore(question.id, question.category, "preference", judgment.score, reason=judgment.reason)
+            yield SampleScore(question.id, question.category, "preference", verdict.value, reason=verdict.reason)
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """Win rates in per cent; a tie is half a win. `avg-length` is in characters."""

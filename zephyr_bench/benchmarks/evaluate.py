@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from zephyr_bench import __version__
-from zephyr_bench.benchmarks.protocol import Benchmark, Job
+from zephyr_bench.benchmarks.protocol import Benchmark, Job, NeedsAnswers
 from zephyr_bench.engines.protocol import Engine
 from zephyr_bench.errors import MissingParts, ServiceError
 from zephyr_bench.judges.protocol import Judge
@@ -45,6 +45,8 @@ def evaluate(
     lacking = [*benchmark.missing(), *(judge.missing() if judge else [])]
     if lacking:
         raise MissingParts(f"{benchmark.name} on {engine.model.name}", lacking)
+    if isinstance(benchmark, NeedsAnswers):
+        benchmark = benchmark.with_answers(store, engine.model, limit)
     protocol = {**benchmark.protocol(limit), "limit": limit}
     with recorded_run(store, engine, judge, benchmark=benchmark.name, protocol=protocol, seed=seed) as run:
         job = Job(engine=engine, judge=judge, run=run, progress=progress, limit=limit, seed=seed)

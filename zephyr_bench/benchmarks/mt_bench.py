@@ -18,8 +18,9 @@ from zephyr_bench.benchmarks.grading import grade
 from zephyr_bench.benchmarks.protocol import Job
 from zephyr_bench.benchmarks.questions import read_questions, with_references
 from zephyr_bench.benchmarks.spec import BenchmarkSpec
+from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.published_file import PublishedFile
-from zephyr_bench.records import Match, Question, SampleScore, Sampling, Score
+from zephyr_bench.records import Judgment, Match, Question, SampleScore, Sampling, Score
 from zephyr_bench.stats.means import clustered_mean
 
 
@@ -27,29 +28,46 @@ class MtBenchSpec(BenchmarkSpec):
     kind: Literal["mt_bench"]
     headline: str = "score"
     questions: PublishedFile
-    references: PublishedFile | None = None  # FastChat's reference_answer file; None: those of the questions
+    references: Mapping[str, PublishedFile] = Field(default_factory=dict)
+    """FastChat's reference_answer files by name, the default first; none: the questions' own."""
     temperature: Mapping[str, float] = Field(default_factory=dict)  # by category
     other_temperature: float = Field(0.7, ge=0)  # of a category not named; FastChat's default
     max_new_tokens: int = Field(1024, gt=0)
 
 
 class MtBench:
-    """Two-turn questions, each turn graded on its own."""
+    """Two-turn questions, each turn graded on its own.
+
+    `references` chooses reference answers by name; `judgments` is how often each answer is graded.
+    """
 
     Spec = MtBenchSpec
     judged = True
 
-    def __init__(self, spec: MtBenchSpec, *, name: str, folder: Path) -> None:
+    def __init__(
+        self, spec: MtBenchSpec, *, name: str, folder: Path, references: str | None = None, judgments: int = 1
+    ) -> None:
         self.name = name
         self.headline = spec.headline
         self.default_judge = spec.judge
         self.margin = spec.margin
         self._spec = spec
         self._folder = folder
+        self._judgments = judgments
+        self._references = self._chosen(references)
+
+    def _chosen(self, references: str | None) -> tuple[str, PublishedFile] | None:
+        known = self._spec.references
+        if references is None:
+            return next(iter(known.items()), None)
+        if references not in known:
+            told = did_you_mean(references, known) or " Its questions bring their own."
+            raise UserError(f"{self.name} has no references '{references}'.{told}")
+        return references, known[references]
 
     def missing(self) -> list[str]:
-        files = (self._spec.questions, self._spec.references)
-        return [told for file in files if file is not None and (told := file.missing(self._folder))]
+        files = [self._spec.questions, *([self._references[1]] if self._references else [])]
+        return [told for file in files if (told := file.missing(self._folder))]
 
     def hub_data(self) -> list[str]:
         return []
@@ -57,9 +75,9 @@ class MtBench:
     @cached_property
     def questions(self) -> list[Question]:
         questions = [question for _, question in read_questions(self._spec.questions.locate(self._folder))]
-        if self._spec.references is None:
+        if self._references is None:
             return questions
-        return with_references(questions, self._spec.references.locate(self._folder))
+        return with_references(questions, self._references[1].locate(self._folder))
 
     def protocol(self, limit: int | None) -> Mapping[str, Any]:
         spec = self._spec
@@ -67,7 +85,8 @@ class MtBench:
             "questions": [question.fingerprint for question in self.questions[:limit]],
             "temperature": {**spec.temperature, "other": spec.other_temperature},
             "max_new_tokens": spec.max_new_tokens,
-            "references": None if spec.references is None else spec.references.sha256,
+            "references": None if self._references is None else self._references[0],
+            "judgments": self._judgments,
         }
 
     def size(self, limit: int | None) -> Mapping[str, int]:
@@ -75,7 +94,7 @@ class MtBench:
         return {
             "questions": len(self.questions[:limit]),
             "answers": turns,
-            "judgments": turns,
+            "judgments": turns * self._judgments,
             "max_new_tokens": self._spec.max_new_tokens,
         }
 
@@ -87,13 +106,13 @@ class MtBench:
         questions = self.questions[: job.limit]
         answers = ask(job, questions, sampling=self.sampling)
         matches = [
-            Match(question, turn, answers[question.id][:turn])
+            Match(question, turn, answers[question.id][:turn], replicate=replicate)
             for question in questions
             for turn in range(1, len(question.turns) + 1)
+            for replicate in range(self._judgments)
         ]
         for match, judgment in grade(job, matches):
-            question = match.question
-            yield SampleScore(question.id, question.category, "score", judgment.score, match.turn, judgment.reason)
+            yield graded_sample(match.question, match.turn, judgment, replicate=match.replicate)
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """`score` is the mean over every graded turn, as FastChat's show_result takes it."""
@@ -103,6 +122,13 @@ class MtBench:
         for category in sorted({sample.category for sample in samples}):
             groups[category] = [sample for sample in samples if sample.category == category]
         return [_score(metric, group) for metric, group in groups.items()]
+
+
+def graded_sample(question: Question, turn: int, judgment: Judgment, *, replicate: int = 0) -> SampleScore:
+    """What one graded answer adds to a run."""
+    return SampleScore(
+        question.id, question.category, "score", judgment.score, turn, judgment.reason, replicate=replicate
+    )
 
 
 def _score(metric: str, samples: Sequence[SampleScore]) -> Score:

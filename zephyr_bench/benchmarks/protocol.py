@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
-from zephyr_bench.engines.protocol import Engine
+from zephyr_bench.engines.protocol import Engine, ModelSource
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.progress import Progress
 from zephyr_bench.records import SampleScore, Score
-from zephyr_bench.store import RunWriter
+from zephyr_bench.store import RunWriter, Store
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Job:
 
 @runtime_checkable
 class Benchmark(Protocol):
+    """What evaluate() runs. One that also has `with_answers` is given the store first (`NeedsAnswers`)."""
+
     name: str
     headline: str  # the metric shown where there is room for one
     judged: bool  # whether it needs a judge
@@ -63,4 +65,13 @@ class Benchmark(Protocol):
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """The run's metrics, headline first. Pure; a sample without a value is counted as missing."""
+        ...
+
+
+@runtime_checkable
+class NeedsAnswers(Protocol):
+    """A benchmark that compares with other models' answers."""
+
+    def with_answers(self, store: Store, model: ModelSource, limit: int | None) -> Self:
+        """Itself with those answers, before any work. Raises UserError where the store lacks them."""
         ...

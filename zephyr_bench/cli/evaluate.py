@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,16 @@ from zephyr_bench.errors import UserError
 
 if TYPE_CHECKING:
     from zephyr_bench.engines.protocol import EngineOptions
+
+_PAIRWISE = "-pairwise"
+
+
+class Mode(StrEnum):
+    """How MT-Bench's answers are judged."""
+
+    single = "single"
+    pairwise = "pairwise"
+
 
 Benchmark = Annotated[str | None, typer.Option("--benchmark", help="A benchmark's name or YAML file.")]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")]
@@ -31,7 +42,16 @@ def register(app: typer.Typer) -> None:
 def mtbench(
     model: o.Model,
     benchmark: Benchmark = None,
+    mode: Annotated[Mode | None, typer.Option("--mode", help="Grade each answer, or compare it.")] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="pairwise: a model or run of the store, or `all` that answered; repeatable."),
+    ] = None,
     judge: o.Judge = None,
+    references: Annotated[
+        str | None, typer.Option("--references", help="Which reference answers: gpt-4, gpt-4-0125-preview.")
+    ] = None,
+    judgments: Annotated[int | None, typer.Option("--judgments", min=1, help="Of each answer; default: 1.")] = None,
     base_url: Annotated[str | None, typer.Option("--base-url", help="Of the judge's server.")] = None,
     engine: o.Engine = "transformers",
     dtype: o.Dtype = "auto",
@@ -45,9 +65,24 @@ def mtbench(
     output: o.OutputFormat = o.Format.table,
     quiet: o.Quiet = False,
 ) -> None:
-    """Ask MT-Bench's two-turn questions, have a judge grade the answers, print the scores."""
+    """Ask MT-Bench's two-turn questions, have a judge grade or compare the answers, print the scores."""
     running = _engine_options(engine, dtype, device, batch_size, trust_remote_code, include)
-    run(model, benchmark or "mt-bench", judge, running, limit, seed, store, output, quiet, judge_url=base_url)
+    name = _of_mode(benchmark or "mt-bench", mode)
+    if baseline and not name.endswith((_PAIRWISE, ".yaml", ".yml")):
+        raise UserError("--baseline: each answer is graded by itself; add --mode pairwise to compare it.")
+    chosen: dict[str, Any] = {"references": references, "judgments": judgments, "baselines": baseline}
+    chosen = {option: value for option, value in chosen.items() if value}
+    run(model, name, judge, running, limit, seed, store, output, quiet, judge_url=base_url, **chosen)
+
+
+def _of_mode(benchmark: str, mode: Mode | None) -> str:
+    """The benchmark's name in that mode: `mt-bench-pairwise` is `mt-bench` compared."""
+    paired = benchmark.endswith(_PAIRWISE)
+    if mode is Mode.pairwise and benchmark.endswith((".yaml", ".yml")):
+        raise UserError(f"--mode pairwise: {benchmark} says itself how it judges; leave out --mode.")
+    if mode is Mode.single and paired:
+        raise UserError(f"--mode single: {benchmark} compares answers; leave out --mode, or name the benchmark graded.")
+    return f"{benchmark}{_PAIRWISE}" if mode is Mode.pairwise and not paired else benchmark
 
 
 def alpaca_eval(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,7 +73,7 @@ def show(
     output: o.OutputFormat = o.Format.table,
 ) -> None:
     """Show one run: its scores, protocol, versions and the model's lineage."""
-    from zephyr_bench.reports.scores import render_run
+    from zephyr_bench.reports.scores import judge_noise, render_run
     from zephyr_bench.store import Store
 
     with Store(o.existing_store(store or context.obj)) as results:
@@ -80,6 +81,8 @@ def show(
         if output is not o.Format.json:
             typer.echo(render_run(results, info.id, output.value), nl=False)
             return
+        scores = results.scores_of([info.id]).get(info.id, [])
+        noise = judge_noise(results.samples_of(info.id), scores)
         whole = {
             **_summary(info),
             "seed": info.seed,
@@ -88,6 +91,7 @@ def show(
             "model_fingerprint": info.model_fingerprint,
             "lineage": dict(results.model(info.model_fingerprint).lineage),
             "scores": json.loads(render_run(results, info.id, "json")),
+            "judge_noise": None if noise is None else asdict(noise),
         }
     typer.echo(json.dumps(whole, indent=2))
 

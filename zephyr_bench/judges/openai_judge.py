@@ -1,8 +1,7 @@
 """Judges by any server that speaks OpenAI's Chat Completions API, with MT-Bench's prompts.
 
-Several calls at once in threads; the SDK retries what may pass (429, 5xx, a broken connection) and waits
-as long as the server asks. A pair is asked in both orders, and a preference that changes with the order
-is a tie, as in FastChat's show_result. Knows no store: verdicts are yielded as they finish.
+Several calls at once in threads, one a match; the SDK retries what may pass (429, 5xx, a broken connection) and
+waits as long as the server asks. Knows no store: verdicts are yielded as they finish.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pydantic import Field, field_validator
 from zephyr_bench.errors import JudgeUnavailable, UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.judges import parsers
-from zephyr_bench.judges.prompts import JudgePrompt, read_prompts, render
+from zephyr_bench.judges.prompts import JudgePrompt, prompt_name, read_prompts, render
 from zephyr_bench.published_file import PublishedFile
 from zephyr_bench.recipe import Entry
 from zephyr_bench.records import Judgment, Match, Message
@@ -163,23 +162,20 @@ class OpenAiJudge:
                 results.put(error)
 
     def _grade_one(self, client: OpenAI, match: Match) -> Judgment:
-        chats = [
-            render(self._prompts, order, reference_categories=self._spec.reference_categories)
-            for order in _orders(match)
-        ]
-        replies = [self._ask(client, chat) for chat in chats]
-        texts = [text for text, _, _ in replies]
-        inputs, outputs = _total([n for _, n, _ in replies]), _total([n for _, _, n in replies])
-        score, reason = _verdict(match, texts)
+        categories = self._spec.reference_categories
+        chat = render(self._prompts, match, reference_categories=categories)
+        reply, inputs, outputs = self._ask(client, chat)
+        score, reason = _verdict(match, reply)
         return Judgment(
             key=match.key(self.fingerprint),
             judge=self.name,
             score=score,
             reason=reason,
-            reply="\n\n[in the other order]\n".join(texts),
+            reply=reply,
             input_tokens=inputs,
             output_tokens=outputs,
             cost_usd=None if inputs is None or outputs is None else self.cost_usd(inputs, outputs),
+            prompt=prompt_name(match, reference_categories=categories),
         )
 
     def _ask(self, client: OpenAI, chat: list[Message]) -> tuple[str, int | None, int | None]:
@@ -191,7 +187,7 @@ class OpenAiJudge:
         try:
             reply = client.chat.completions.create(
                 model=spec.model,
-                messages=chat,  # type: ignore[arg-type]
+                messages=[_whole(message) for message in chat],  # type: ignore[misc]
                 temperature=spec.temperature,
                 max_tokens=spec.max_tokens,
             )
@@ -263,20 +259,14 @@ def _at(spec: OpenAiSpec, base_url: str) -> OpenAiSpec:
         raise UserError("--base-url: expected a URL without a password, such as http://127.0.0.1:8000/v1.") from None
 
 
-def _orders(match: Match) -> list[Match]:
-    if match.rival is None:
-        return [match]
-    return [match, Match(match.question, match.turn, match.rival, match.answers, match.replicate)]
-
-
-def _verdict(match: Match, replies: list[str]) -> tuple[float | None, str | None]:
+def _verdict(match: Match, reply: str) -> tuple[float | None, str | None]:
     """(score, why there is none)."""
-    if not all(reply.strip() for reply in replies):
+    if not reply.strip():
         return None, "the judge's reply is empty"
     if match.rival is not None:
-        preference = parsers.both_orders(*(parsers.preference(reply) for reply in replies))
+        preference = parsers.preference(reply)
         return preference, None if preference is not None else "no [[A]], [[B]] or [[C]] in the judge's reply"
-    rating = parsers.rating(replies[0])
+    rating = parsers.rating(reply)
     if rating is None:
         return None, "no [[rating]] in the judge's reply"
     if not LOWEST <= rating <= HIGHEST:
@@ -284,8 +274,10 @@ def _verdict(match: Match, replies: list[str]) -> tuple[float | None, str | None
     return rating, None
 
 
-def _total(counts: list[int | None]) -> int | None:
-    return None if None in counts else sum(count for count in counts if count is not None)
+def _whole(message: Message) -> Message:
+    """As UTF-8 can hold it: half a surrogate pair, which a model may leave, is shown as U+FFFD."""
+    text = message["content"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return {"role": message["role"], "content": text}
 
 
 def _sendable(key: str) -> bool:

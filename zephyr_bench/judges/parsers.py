@@ -24,13 +24,3 @@ def rating(reply: str) -> float | None:
 def preference(reply: str) -> float | None:
     """1 where A is better, 0 where B is, 0.5 for a tie; A's mark is looked for before B's, as FastChat does."""
     return next((value for mark, value in _WINNERS.items() if mark in reply), None)
-
-
-def both_orders(first: float | None, second: float | None) -> float | None:
-    """The preference for the first side, asked once in each place: one that changes with the order is a tie.
-
-    `second` is the preference for whoever stood first in the second asking (FastChat's show_result).
-    """
-    if first is None or second is None:
-        return None
-    return first if first == 1 - second else 0.5

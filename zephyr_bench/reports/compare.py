@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.reports.comparison import Comparison, MetricChange, Side, compare_sides
+from zephyr_bench.reports.ranking import rivals_told
 from zephyr_bench.reports.render import MISSING, number, render_records, render_table
 from zephyr_bench.reports.standings import checkpoint_labels, runs_that_count
 
@@ -39,6 +40,12 @@ def render_comparison(store: Store, base: str, candidate: str, *, format: str, b
 
 
 def compare_stored(store: Store, base: RunInfo, candidate: RunInfo) -> Comparison:
+    """Raises UserError for runs whose judge was shown different reference answers: their grades don't compare."""
+    if not _may_compare(base, candidate):
+        raise UserError(
+            f"run {base.id} was judged with references {base.references}, run {candidate.id} with "
+            f"{candidate.references}: their grades don't compare; judge one of them anew, with --references."
+        )
     return compare_sides(_side(store, base), _side(store, candidate))
 
 
@@ -74,7 +81,7 @@ def _pair(
     left: Sequence[RunInfo], right: Sequence[RunInfo], base: str, candidate: str
 ) -> list[tuple[RunInfo, RunInfo]]:
     """Runs of the same benchmark and judge; two single runs of one benchmark even where judges differ."""
-    pairs = [(a, b) for a in left for b in right if (a.benchmark, a.judge) == (b.benchmark, b.judge)]
+    pairs = [(a, b) for a in left for b in right if _graded_alike(a, b) and _may_compare(a, b)]
     if not pairs and len(left) == len(right) == 1 and left[0].benchmark == right[0].benchmark:
         pairs = [(left[0], right[0])]
     if not pairs:
@@ -86,8 +93,20 @@ def _pair(
     return sorted(pairs, key=lambda pair: (pair[0].benchmark, pair[0].judge or "", pair[0].id))
 
 
+def _graded_alike(a: RunInfo, b: RunInfo) -> bool:
+    return (a.benchmark, a.judge, a.rivals) == (b.benchmark, b.judge, b.rivals)
+
+
+def _may_compare(a: RunInfo, b: RunInfo) -> bool:
+    """False where both are known to be judged with reference answers, and with other ones."""
+    return None in (a.references, b.references) or a.references == b.references
+
+
 def _graded(run: RunInfo) -> str:
-    return f"{run.benchmark} by {run.judge}" if run.judge else run.benchmark
+    told = [f"against {rivals_told(run.rivals)}"] if run.rivals else []
+    told += [f"by {run.judge}"] if run.judge else []
+    told += [f"with references {run.references}"] if run.references else []
+    return " ".join([run.benchmark, *told])
 
 
 def _render(compared: Sequence[Comparison], notes: Sequence[str], format: str) -> str:

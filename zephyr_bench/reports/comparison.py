@@ -7,13 +7,20 @@ their difference is the difference. Turns of a question count together (stats/pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from zephyr_bench.fingerprint import short
 from zephyr_bench.records import SampleScore, Score
-from zephyr_bench.reports.contributions import Contribution, branches, by_category, contributions, nested_mean
-from zephyr_bench.reports.protocols import differing_fields
+from zephyr_bench.reports.contributions import (
+    Contribution,
+    branches,
+    by_category,
+    contributions,
+    nested_mean,
+    repeats_averaged,
+)
+from zephyr_bench.reports.protocols import differing_fields, fields_of_one
 from zephyr_bench.stats.means import mean_stderr
 from zephyr_bench.stats.paired import Difference, mean_of_differences, paired_difference
 
@@ -95,15 +102,15 @@ def compare_sides(base: Side, candidate: Side) -> Comparison:
 
 def _paired(metric: str, base: Sequence[Contribution], candidate: Sequence[Contribution]) -> tuple[MetricChange, int]:
     """The change over shared keys, and how many keys only one side has."""
-    left = {value.key: value for value in base}
-    right = {value.key: value.value for value in candidate}
+    left = {value.key: value for value in repeats_averaged(base)}
+    right = {value.key: value.value for value in repeats_averaged(candidate)}
     shared = [value for key, value in left.items() if key in right]
-    other = [Contribution(v.question, v.turn, right[v.key], v.path) for v in shared]
+    other = [replace(value, value=right[value.key]) for value in shared]
     change = MetricChange(metric, nested_mean(shared), nested_mean(other), _difference(shared, right))
     return change, len(left.keys() ^ right.keys())
 
 
-def _difference(base: Sequence[Contribution], candidate: Mapping[tuple[str, int], float]) -> Difference:
+def _difference(base: Sequence[Contribution], candidate: Mapping[tuple[str, int, str], float]) -> Difference:
     if base and base[0].path:
         return mean_of_differences([_difference(part, candidate) for part in branches(base)])
     values = [value.value for value in base]
@@ -119,9 +126,9 @@ def _unpaired(metric: str, base: Sequence[Score], candidate: Sequence[Score]) ->
 
 def most_moved(base: Sequence[Contribution], candidate: Sequence[Contribution]) -> tuple[Moved, ...]:
     """The questions whose value changed most, by size of the change; ties by the question's id."""
-    right = {value.key: value.value for value in candidate}
+    right = {value.key: value.value for value in repeats_averaged(candidate)}
     pairs: dict[str, list[tuple[float, float]]] = {}
-    for value in base:
+    for value in repeats_averaged(base):
         if value.key in right:
             pairs.setdefault(value.question, []).append((value.value, right[value.key]))
     moved = [
@@ -150,6 +157,8 @@ def differences_in_kind(base: RunInfo, candidate: RunInfo) -> list[str]:
         versions = (short(run.judge_fingerprint or "none") for run in (base, candidate))
         notes.append(f"versions of judge {base.judge} differ: {' against '.join(versions)}")
     notes += [f"protocols differ: {told}" for told in differing_fields(base.protocol, candidate.protocol)]
+    if unknown := fields_of_one(base.protocol, candidate.protocol):
+        notes.append(f"taken as equal, since only one of the runs tells it: {', '.join(unknown)}")
     if base.seed != candidate.seed:
         notes.append(f"seeds differ: {base.seed} against {candidate.seed}")
     notes += [f"made with other versions: {told}" for told in differing_fields(base.environment, candidate.environment)]

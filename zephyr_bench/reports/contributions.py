@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.stats.means import mean_of_means, mean_stderr
@@ -19,17 +19,19 @@ class Contribution:
     """One value of a metric's mean, on the metric's scale.
 
     `path` says which nested mean it stands in: () for a plain mean over all, (subject,) for a group,
-    (task, subject) for an average of groups; each level counts its members alike.
+    (task, subject) for an average of groups; each level counts its members alike. Repeats (several
+    judgments of an answer) are values of their own with the same key.
     """
 
     question: str
     turn: int
     value: float
     path: tuple[str, ...] = ()
+    rival: str = ""
 
     @property
-    def key(self) -> tuple[str, int]:
-        return self.question, self.turn
+    def key(self) -> tuple[str, int, str]:
+        return self.question, self.turn, self.rival
 
 
 Contributions = Mapping[str, Sequence[Contribution]]  # by metric
@@ -53,32 +55,45 @@ def _sign_percent(value: float) -> float:
     return 50.0 if value == 0 else 100.0 * (value > 0)
 
 
-# metric of a run -> (metric of its samples, how one becomes the other)
-_DERIVED: dict[str, tuple[str, Callable[[float], float]]] = {
-    "win-rate": ("preference", _percent),
-    "discrete-win-rate": ("preference", _discrete_percent),
-    "avg-length": ("length", _same),
-    "log-prob-accuracy": ("log-prob-margin", _sign_percent),
-    "implicit-accuracy": ("implicit-margin", _sign_percent),
+def _percent_of(wanted: float) -> Callable[[float], float]:
+    """A verdict as whether it is the one that a rate counts."""
+    return lambda value: 100.0 * (value == wanted)
+
+
+Reading = tuple[str, Callable[[float], float]]  # metric of the samples, what one is worth
+
+# metric of a run -> how it may come of its samples
+_DERIVED: dict[str, tuple[Reading, ...]] = {
+    "win-rate": (("preference", _percent), ("verdict", _percent_of(1.0))),
+    "discrete-win-rate": (("preference", _discrete_percent),),
+    "avg-length": (("length", _same),),
+    "log-prob-accuracy": (("log-prob-margin", _sign_percent),),
+    "implicit-accuracy": (("implicit-margin", _sign_percent),),
+    "win-rate-adjusted": (("verdict", _percent),),
+    "loss-rate": (("verdict", _percent_of(0.0)),),
+    "tie-rate": (("verdict", _percent_of(0.5)),),
+    "consistency": (("consistent", _percent),),
 }
 
 
 def contributions(samples: Sequence[SampleScore], scores: Sequence[Score]) -> dict[str, list[Contribution]]:
     """The values behind each score that they reproduce; a metric that they don't reproduce is left out.
 
-    A metric is read as (in this order) a derived one above, the samples' own metric, one of its turns
-    or categories, a task or group of tasks in per cent, or the average of those.
+    A metric is read as (in this order) a derived one above, the samples' own metric, a turn, category or
+    rival of it or of a derived headline, a task or group of tasks in per cent, or the average of those.
     """
     graded = [sample for sample in samples if sample.value is not None]
     metrics = [score.metric for score in scores]
     own_scale = any(sample.metric in metrics for sample in graded)
+    headline = _reading(metrics[0], graded) if metrics else None
     found: dict[str, list[Contribution]] = {}
     for score in scores:
-        if score.metric in _DERIVED:
-            name, change = _DERIVED[score.metric]
-            values = [_contribution(s, change) for s in graded if s.metric == name]
+        if reading := _reading(score.metric, graded):
+            values = _read(graded, reading)
         elif own_scale:
             values = [_contribution(s, _same) for s in graded if _belongs(s, score.metric)]
+        elif headline:
+            values = _read([s for s in graded if _belongs(s, score.metric)], headline)
         else:
             values = _of_tasks(graded, score.metric, [m for m in metrics if m != "average"])
         if values and score.value is not None and _close(nested_mean(values), score.value):
@@ -90,13 +105,21 @@ def by_category(
     samples: Sequence[SampleScore], metric: str, values: Sequence[Contribution]
 ) -> dict[str, list[Contribution]]:
     """A plain mean's values split by category, as `win-rate: writing`; empty where there are not several."""
-    categories = {(sample.question, sample.turn): sample.category for sample in samples}
+    categories = {(sample.question, sample.turn, sample.rival): sample.category for sample in samples}
     split: dict[str, list[Contribution]] = {}
     for value in values:
         if value.path:
             return {}
         split.setdefault(categories[value.key], []).append(value)
     return {f"{metric}: {name}": split[name] for name in sorted(split)} if len(split) > 1 else {}
+
+
+def repeats_averaged(values: Sequence[Contribution]) -> list[Contribution]:
+    """One value a key, the mean of its repeats."""
+    by_key: dict[tuple[str, int, str], list[Contribution]] = {}
+    for value in values:
+        by_key.setdefault(value.key, []).append(value)
+    return [replace(same[0], value=sum(v.value for v in same) / len(same)) for same in by_key.values()]
 
 
 def nested_mean(values: Sequence[Contribution]) -> float | None:
@@ -111,19 +134,30 @@ def branches(values: Sequence[Contribution]) -> list[list[Contribution]]:
     parts: dict[str, list[Contribution]] = {}
     for value in values:
         head, *rest = value.path
-        parts.setdefault(head, []).append(Contribution(value.question, value.turn, value.value, tuple(rest)))
+        parts.setdefault(head, []).append(replace(value, path=tuple(rest)))
     return list(parts.values())
 
 
 def _contribution(sample: SampleScore, change: Callable[[float], float], *path: str) -> Contribution:
-    return Contribution(sample.question, sample.turn, change(sample.value or 0.0), path)
+    return Contribution(sample.question, sample.turn, change(sample.value or 0.0), path, sample.rival)
+
+
+def _reading(metric: str, samples: Sequence[SampleScore]) -> Reading | None:
+    """How a derived metric comes of these samples; None where it is none, or not of these."""
+    there = {sample.metric for sample in samples}
+    return next((reading for reading in _DERIVED.get(metric, ()) if reading[0] in there), None)
+
+
+def _read(samples: Sequence[SampleScore], reading: Reading) -> list[Contribution]:
+    name, change = reading
+    return [_contribution(sample, change) for sample in samples if sample.metric == name]
 
 
 def _belongs(sample: SampleScore, metric: str) -> bool:
     turn = re.fullmatch(r"turn-(\d+)", metric)
     if turn:
         return sample.turn == int(turn[1])
-    return metric in (sample.metric, sample.category)
+    return metric in (sample.metric, sample.category, f"against {sample.rival}")
 
 
 def _of_tasks(samples: Sequence[SampleScore], metric: str, tasks: Sequence[str]) -> list[Contribution]:

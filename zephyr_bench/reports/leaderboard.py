@@ -6,7 +6,7 @@ complete has no row: it is named below the table. Published figures are marked a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,11 @@ from zephyr_bench.reports.ranking import (
     column_of,
     columns_of,
     descending,
+    graded_how,
     headline_of,
     ranked,
     records,
+    rivals_told,
 )
 from zephyr_bench.reports.render import MISSING, Notes, render_records, render_table, with_error
 from zephyr_bench.reports.standings import (
@@ -32,10 +34,18 @@ from zephyr_bench.reports.standings import (
     left_out,
     measured,
     runs_that_count,
+    with_the_only_references,
 )
 
 if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo, Store
+
+# what one benchmark's figures may differ in, and how a column tells it
+_WAYS: Mapping[str, Callable[[Column], str]] = {
+    "judged by": lambda column: column.judge or "",
+    "against": lambda column: rivals_told(column.rivals),
+    "references": lambda column: column.references or "",
+}
 
 
 def render_leaderboard(
@@ -61,6 +71,7 @@ def render_leaderboard(
     found = measured(runs, scores, checkpoint_labels(every_run))
     if published:
         found += [entry for entry in from_published(sources) if benchmark in (None, entry.benchmark)]
+    found = with_the_only_references(found)
     if format in ("json", "csv"):
         return render_records(records(found, headlines), RECORD_KEYS, format)
     unfinished = [_unfinished(run) for run in left_out(runs)]
@@ -90,7 +101,7 @@ def headline_table(
             name = (standing.model, standing.model_note, standing.source)
             rows.setdefault(name, {})[column_of(standing)] = standing
     columns = [c for c in columns_of(standings, headlines) if any(c in row for row in rows.values())]
-    metrics = {column: headline_of(column[0], standings, headlines) for column in columns}
+    metrics = {column: headline_of(column.benchmark, standings, headlines) for column in columns}
 
     def place(key: tuple[str, str, str]) -> tuple[Any, ...]:
         scores = [rows[key][c].score(metrics[c]) if c in rows[key] else None for c in columns]
@@ -102,7 +113,7 @@ def headline_table(
         label = _name(next(entry for entry in entries if entry is not None), notes)
         numbers = [_cell(e, metrics[c], notes) for c, e in zip(columns, entries, strict=True)]
         cells.append([label, *numbers])
-    heads = [f"{column[0]} {metrics[column]}{_by(column, columns)}" for column in columns]
+    heads = [f"{column.benchmark} {metrics[column]}{graded_how(column, columns)}" for column in columns]
     below = [*_key_to_marks(standings), *notes.lines(), *_only_by_metric(standings, rows), *more_notes]
     numeric = range(1, len(heads) + 1)
     return render_table(["model", *heads], cells, format, numeric=numeric, notes=below)
@@ -115,36 +126,33 @@ def metric_table(
     *,
     more_notes: Sequence[str] = (),
 ) -> str:
-    """One benchmark: a row a model, a column a metric; judge by judge, sorted by the headline metric."""
+    """One benchmark: a row a model, a column a metric; sorted by the headline metric.
+
+    What was graded in another way (judge, rivals, references) stands in a block of its own.
+    """
     notes = Notes()
     columns = columns_of(standings, headlines)
-    benchmark = columns[0][0]
-    in_order = [standing for column in columns for standing in ranked(standings, column, headlines)]
-    metrics = list(dict.fromkeys(score.metric for standing in in_order for score in standing.scores))
+    benchmark = columns[0].benchmark
+    in_order = [(column, standing) for column in columns for standing in ranked(standings, column, headlines)]
+    metrics = list(dict.fromkeys(score.metric for _, standing in in_order for score in standing.scores))
     headline = headline_of(benchmark, standings, headlines)
     metrics.sort(key=lambda metric: metric != headline)
-    several = len(columns) > 1
+    ways = {how: {tell(column) for column in columns} for how, tell in _WAYS.items()}
+    apart = [how for how, told in ways.items() if len(told) > 1]
     cells = [
         [
             _name(standing, notes),
-            *([standing.judge or MISSING] if several else []),
+            *(_WAYS[how](column) or MISSING for how in apart),
             *(_cell(standing, metric, notes) for metric in metrics),
         ]
-        for standing in in_order
+        for column, standing in in_order
     ]
-    heads = ["model", *(["judge"] if several else []), *metrics]
-    judge = columns[0][1]
-    title = benchmark if several or judge is None else f"{benchmark}, judged by {judge}"
+    heads = ["model", *apart, *metrics]
+    alike = [f", {how} {next(iter(told))}" for how, told in ways.items() if how not in apart and told != {""}]
+    title = benchmark + "".join(alike)
     below = [*_key_to_marks(standings), *notes.lines(), *more_notes]
     numeric = range(len(heads) - len(metrics), len(heads))
     return render_table(heads, cells, format, numeric=numeric, title=title, notes=below)
-
-
-def _by(column: Column, columns: Sequence[Column]) -> str:
-    benchmark, judge = column
-    if sum(name == benchmark for name, _ in columns) < 2:
-        return ""
-    return f" by {judge}" if judge else " (judge not told)"
 
 
 def _name(standing: Standing, notes: Notes) -> str:

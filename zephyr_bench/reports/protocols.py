@@ -15,8 +15,18 @@ _LONGEST = 40  # characters of a value shown whole
 
 
 def differing_fields(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
-    """`temperature.math: 0.0 against 0.7`, a line for each field that differs, in order of name."""
-    return [f"{name}: {told}" for name, told in _differences(base, candidate, "")]
+    """`temperature.math: 0.0 against 0.7`, a line for each field that differs, in order of name.
+
+    What one side doesn't tell at all (an imported run knows little) is not known to differ: see `fields_of_one`.
+    """
+    unknown = set(fields_of_one(base, candidate))
+    left, right = ({key: value for key, value in side.items() if key not in unknown} for side in (base, candidate))
+    return [f"{name}: {told}" for name, told in _differences(left, right, "")]
+
+
+def fields_of_one(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
+    """The fields that only one side tells, in order of name."""
+    return sorted(base.keys() ^ candidate.keys())
 
 
 def _differences(base: Any, candidate: Any, where: str) -> list[tuple[str, str]]:

@@ -6,14 +6,24 @@ Also the records that machines get: one for each score, in that order, at full p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from zephyr_bench.records import Score
 from zephyr_bench.reports.standings import Standing
 
+_RIVALS_NAMED = 2  # more are counted
 RECORD_KEYS = ("model", "benchmark", "metric", "value", "stderr", "n", "judge", "run", "published")
-Column = tuple[str, str | None]  # benchmark, judge
+
 Headlines = Mapping[str, str]  # benchmark -> metric
+
+
+class Column(NamedTuple):
+    """Figures of one column can be compared: one benchmark, graded alike."""
+
+    benchmark: str
+    judge: str | None
+    rivals: tuple[str, ...] = ()
+    references: str | None = None
 
 
 def records(standings: Sequence[Standing], headlines: Headlines) -> list[dict[str, Any]]:
@@ -37,7 +47,23 @@ def records(standings: Sequence[Standing], headlines: Headlines) -> list[dict[st
 
 
 def column_of(standing: Standing) -> Column:
-    return standing.benchmark, standing.judge
+    return Column(standing.benchmark, standing.judge, standing.rivals, standing.references)
+
+
+def graded_how(column: Column, columns: Sequence[Column]) -> str:
+    """What tells the column from others of its benchmark: ` by gpt-4, references gpt-4`; rivals always."""
+    others = [other for other in columns if other.benchmark == column.benchmark]
+    told = [f" against {rivals_told(column.rivals)}"] if column.rivals else []
+    if len({other.judge for other in others}) > 1:
+        told.append(f" by {column.judge}" if column.judge else " (judge not told)")
+    if len({other.references for other in others}) > 1:
+        told.append(f" references {column.references}" if column.references else " (references not told)")
+    return ",".join(told)
+
+
+def rivals_told(models: Sequence[str]) -> str:
+    """Their names, or how many they are."""
+    return ", ".join(models) if len(models) <= _RIVALS_NAMED else f"{len(models)} models"
 
 
 def columns_of(standings: Sequence[Standing], headlines: Headlines) -> list[Column]:
@@ -49,9 +75,10 @@ def columns_of(standings: Sequence[Standing], headlines: Headlines) -> list[Colu
     ours = {standing.benchmark for standing in standings if not standing.published}
 
     def place(column: Column) -> tuple[Any, ...]:
-        benchmark, judge = column
+        benchmark, judge, rivals, references = column
         rank = order.get(benchmark, len(order))
-        return benchmark not in ours, rank, benchmark, judge is None, judge or ""
+        told = (judge is None, judge or "", rivals, references is None, references or "")
+        return benchmark not in ours, rank, benchmark, *told
 
     return sorted({column_of(standing) for standing in standings}, key=place)
 

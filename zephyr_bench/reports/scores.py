@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from zephyr_bench.reports.ranking import RECORD_KEYS, records
+from zephyr_bench.records import SampleScore, Score
+from zephyr_bench.reports.contributions import contributions
+from zephyr_bench.reports.ranking import RECORD_KEYS, records, rivals_told
 from zephyr_bench.reports.render import MISSING, number, render_records, render_table
 from zephyr_bench.reports.standings import Standing
+from zephyr_bench.stats.repeats import ErrorParts, error_parts
 
 if TYPE_CHECKING:
-    from zephyr_bench.store import Store
+    from zephyr_bench.store import RunInfo, Store
 
 
 def render_run(store: Store, run_id: str, format: str) -> str:
@@ -19,9 +23,6 @@ def render_run(store: Store, run_id: str, format: str) -> str:
     if format in ("json", "csv"):
         standing = Standing(run.model, run.note or "", run.benchmark, run.judge, tuple(scores), run.id)
         return render_records(records([standing], {}), RECORD_KEYS, format)
-    name = f"{run.model} ({run.note})" if run.note else run.model
-    judged = f", judged by {run.judge}" if run.judge else ""
-    state = "" if run.status == "complete" else f"; {run.status}, not to be taken for a whole one"
     cells = [
         [
             s.metric,
@@ -32,11 +33,58 @@ def render_run(store: Store, run_id: str, format: str) -> str:
         ]
         for s in scores
     ]
-    notes = [f"± standard error; run {run.id}{state}"]
+    notes = list(_notes(store, run, scores))
+    heads = ["metric", "value", "stderr", "n", "missing"]
+    return render_table(heads, cells, format, numeric=range(1, 5), title=_title(run), notes=notes)
+
+
+def _title(run: RunInfo) -> str:
+    name = f"{run.model} ({run.note})" if run.note else run.model
+    against = f" against {rivals_told(run.rivals)}" if run.rivals else ""
+    judged = f", judged by {run.judge}" if run.judge else ""
+    references = f", references {run.references}" if run.references else ""
+    return f"{name} on {run.benchmark}{against}{judged}{references}"
+
+
+def _notes(store: Store, run: RunInfo, scores: Sequence[Score]) -> Iterator[str]:
+    state = "" if run.status == "complete" else f"; {run.status}, not to be taken for a whole one"
+    yield f"± standard error; run {run.id}{state}"
+    samples = store.samples_of(run.id)
+    parts = judge_noise(samples, scores)
+    if parts and parts.spread == 0:
+        yield f"{parts.repeats} judgments an answer, and none differs from another"
+    elif parts:
+        yield (
+            f"{parts.repeats} judgments an answer: one differs from the next by a standard deviation of "
+            f"{parts.spread:.2f}; of the error of {scores[0].metric}, the judge gives {parts.judge_stderr:.2f}, "
+            f"the choice of questions {number(parts.question_stderr)}"
+        )
     missing = max((score.missing for score in scores), default=0)
     if missing:
-        notes.append(f"{missing} without a score, left out of the mean: `zephyr-bench runs show {run.id}` tells more")
-    heads = ["metric", "value", "stderr", "n", "missing"]
-    return render_table(
-        heads, cells, format, numeric=range(1, 5), title=f"{name} on {run.benchmark}{judged}", notes=notes
-    )
+        reasons = sorted({sample.reason for sample in samples if sample.value is None and sample.reason})
+        why = f" ({'; '.join(reasons[:3])})" if reasons else ""
+        yield f"{missing} without a score, left out of the mean{why}"
+    yield from _odd_answers(store, run)
+
+
+def judge_noise(samples: Sequence[SampleScore], scores: Sequence[Score]) -> ErrorParts | None:
+    """The judge's part in the error of the headline, where answers were judged several times."""
+    values = contributions(samples, scores).get(scores[0].metric, []) if scores else []
+    if any(value.path for value in values):  # an average of averages
+        return None
+    return error_parts([v.value for v in values], [v.key for v in values], [v.question for v in values])
+
+
+def _odd_answers(store: Store, run: RunInfo) -> Iterator[str]:
+    """What a mean doesn't show: answers that are empty, were cut, or are not known."""
+    own = [answer for answer in store.answers_of(run.id) if answer.model == run.model]
+    empty = sum(answer.text is not None and not answer.text.strip() for answer in own)
+    cut = sum(answer.finish_reason == "length" for answer in own)
+    unknown = sum(answer.text is None for answer in own)
+    if empty:
+        yield f"{empty} of {len(own)} answers are empty"
+    if cut:
+        limit = run.protocol.get("max_new_tokens")
+        yield f"{cut} of {len(own)} answers were cut at {f'{limit} tokens' if limit else 'the token limit'}"
+    if unknown:
+        yield f"{unknown} of {len(own)} answers are known by their judgments only"

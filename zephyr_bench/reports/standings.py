@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.fingerprint import canonical_json, short
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Scores = Mapping[str, Sequence[Score]]  # by run
 Labels = Mapping[tuple[str, str], str]  # by fingerprint and name
+_Key = tuple[str, str, str, str | None, tuple[str, ...], str | None]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Standing:
     judge: str | None
     scores: tuple[Score, ...]  # headline first
     run: str | None  # None: published, not measured here
+    rivals: tuple[str, ...] = ()  # models that it was compared with
+    references: str | None = None  # reference answers that the judge was shown
     source: str = ""  # of a published figure
     remarks: tuple[str, ...] = ()  # on the whole standing
     figure_notes: tuple[tuple[str, str], ...] = ()  # (metric, remark) of published figures
@@ -49,9 +52,10 @@ def measured(runs: Sequence[RunInfo], scores: Scores, labels: Labels) -> list[St
     """The run that counts for each checkpoint (fingerprint and name), benchmark and judge.
 
     That is the newest complete run; one with a --limit only where no run without it is complete, so
-    that a quick trial doesn't hide a whole result. `runs` are newest first.
+    that a quick trial doesn't hide a whole result. A run without scores (imported answers) has no place here.
+    `runs` are newest first.
     """
-    chosen = runs_that_count(runs)
+    chosen = [run for run in runs_that_count(runs) if scores.get(run.id)]
     remarks = _remarks(chosen, labels)
     return [
         Standing(
@@ -61,18 +65,36 @@ def measured(runs: Sequence[RunInfo], scores: Scores, labels: Labels) -> list[St
             judge=run.judge,
             scores=tuple(scores.get(run.id, ())),
             run=run.id,
+            rivals=run.rivals,
+            references=run.references,
             remarks=remarks[run.id],
         )
         for run in chosen
     ]
 
 
+def with_the_only_references(standings: Sequence[Standing]) -> list[Standing]:
+    """Standings that don't tell their references, as imports and papers, take those of all others of the judge.
+
+    Where the others had several, they stay apart from all of them.
+    """
+    known: dict[tuple[str, str | None], set[str]] = {}
+    for standing in standings:
+        if standing.references is not None:
+            known.setdefault((standing.benchmark, standing.judge), set()).add(standing.references)
+    only = {key: next(iter(names)) for key, names in known.items() if len(names) == 1}
+    return [
+        replace(standing, references=standing.references or only.get((standing.benchmark, standing.judge)))
+        for standing in standings
+    ]
+
+
 def runs_that_count(runs: Sequence[RunInfo]) -> list[RunInfo]:
-    """One complete run for each (checkpoint, benchmark, judge); see `measured`."""
+    """One complete run for each (checkpoint, benchmark, judge, rivals, references); see `measured`."""
     complete = [run for run in runs if run.status == "complete"]
-    kept: dict[tuple[str, str, str, str | None], RunInfo] = {}
+    kept: dict[_Key, RunInfo] = {}
     for run in (*(r for r in complete if not is_limited(r)), *(r for r in complete if is_limited(r))):
-        kept.setdefault((run.model_fingerprint, run.model, run.benchmark, run.judge), run)
+        kept.setdefault(_key(run), run)
     return list(kept.values())
 
 
@@ -81,17 +103,17 @@ def is_limited(run: RunInfo) -> bool:
 
 
 def left_out(runs: Sequence[RunInfo]) -> list[RunInfo]:
-    """The newest run of each (checkpoint, benchmark, judge) that has no complete one."""
+    """The newest run of each (checkpoint, benchmark, judge, rivals, references) that has no complete one."""
     whole = {_key(run) for run in runs if run.status == "complete"}
-    newest: dict[tuple[str, str, str, str | None], RunInfo] = {}
+    newest: dict[_Key, RunInfo] = {}
     for run in runs:
         if _key(run) not in whole:
             newest.setdefault(_key(run), run)
     return list(newest.values())
 
 
-def _key(run: RunInfo) -> tuple[str, str, str, str | None]:
-    return run.model_fingerprint, run.model, run.benchmark, run.judge
+def _key(run: RunInfo) -> _Key:
+    return run.model_fingerprint, run.model, run.benchmark, run.judge, run.rivals, run.references
 
 
 def checkpoint_labels(runs: Sequence[RunInfo]) -> dict[tuple[str, str], str]:
@@ -105,10 +127,10 @@ def checkpoint_labels(runs: Sequence[RunInfo]) -> dict[tuple[str, str], str]:
 
 
 def _remarks(runs: Sequence[RunInfo], labels: Labels) -> dict[str, tuple[str, ...]]:
-    """What a reader must know before comparing a run with the others of its benchmark and judge."""
-    groups: dict[tuple[str, str | None], list[RunInfo]] = {}
+    """What a reader must know before comparing a run with the others of its column."""
+    groups: dict[tuple[Any, ...], list[RunInfo]] = {}
     for run in runs:
-        groups.setdefault((run.benchmark, run.judge), []).append(run)
+        groups.setdefault((run.benchmark, run.judge, run.rivals, run.references), []).append(run)
     told: dict[str, tuple[str, ...]] = {}
     for group in groups.values():
         usual = _usual(group)

@@ -46,6 +46,17 @@ class RunInfo:
     note: str = ""  # the model's: "quantised"
     environment: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def references(self) -> str | None:
+        """Name of the reference answers that a judge was shown; None where there are none, or it isn't known."""
+        found = self.protocol.get("references")
+        return found if isinstance(found, str) else None
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The models that the run's was compared with."""
+        return tuple(self.protocol.get("rivals") or ())
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -42,7 +42,7 @@ def test_sampling_is_fastchats(tmp_path: Path) -> None:
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("gpt-4", 0, 2048)
 
 
-def test_a_pair_is_asked_in_both_orders(tmp_path: Path) -> None:
+def test_a_pair_is_one_call_with_the_answer_in_the_first_place(tmp_path: Path) -> None:
     def prefers_the_longer(body: dict[str, Any]) -> str:
         text = body["messages"][1]["content"]
         return "[[A]]" if text.index("a longer one") < text.index("Assistant B's Answer") else "[[B]]"
@@ -52,13 +52,8 @@ def test_a_pair_is_asked_in_both_orders(tmp_path: Path) -> None:
         (better,) = judge.grade([pair("Q?", "a longer one", "short")])
         (worse,) = judge.grade([pair("Q?", "short", "a longer one")])
     assert (better.score, worse.score) == (1, 0)
-    assert len(server.requests) == 4
-
-
-def test_a_judge_that_always_says_a_has_no_preference(tmp_path: Path) -> None:
-    with fake_openai("[[A]]") as server:
-        (judgment,) = judge_at(server.url, tmp_path).grade([pair("Q?", "one", "two")])
-    assert judgment.score == 0.5
+    assert better.prompt == "pair-v2"
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("nonsense", ["I like it.", "", "[[nine]]"])

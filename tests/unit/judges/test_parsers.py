@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zephyr_bench.judges.parsers import both_orders, preference, rating
+from zephyr_bench.judges.parsers import preference, rating
 
 
 @pytest.mark.parametrize(
@@ -26,16 +26,6 @@ def test_the_first_double_bracket_is_the_rating_else_the_first_single_one(reply:
 @pytest.mark.parametrize(("reply", "value"), [("[[A]]", 1), ("so [[B]]", 0), ("[[C]]", 0.5), ("[A]", None)])
 def test_a_winner_stands_in_double_brackets(reply: str, value: float | None) -> None:
     assert preference(reply) == value
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "value"),
-    [(1, 0, 1), (0, 1, 0), (1, 1, 0.5), (0, 0, 0.5), (0.5, 0.5, 0.5), (1, 0.5, 0.5), (None, 0, None), (1, None, None)],
-)
-def test_a_preference_that_changes_with_the_order_is_a_tie(
-    first: float | None, second: float | None, value: float | None
-) -> None:
-    assert both_orders(first, second) == value
 
 
 @given(st.text())
