@@ -8,12 +8,15 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zephyr_bench.cli import options as o
 from zephyr_bench.errors import UserError, ZephyrBenchError
+
+if TYPE_CHECKING:
+    from zephyr_bench.engines.protocol import EngineOptions, ScoringEngine
 
 _PACKAGES = (
     "torch",
@@ -127,8 +130,47 @@ def _model(name: str, include: tuple[Path, ...]) -> Iterator[Row]:
     from zephyr_bench.engines import open_engine
     from zephyr_bench.engines.protocol import EngineOptions, ScoringEngine
 
-    engine = open_engine(name, EngineOptions(include=include))
+    options = EngineOptions(include=include)
+    engine = open_engine(name, options)
     yield f"model {engine.model.name}", "ok", f"{engine.model.location} {engine.model.fingerprint}"
     if isinstance(engine, ScoringEngine):
-        chat = engine.render([{"role": "user", "content": "{turn 1}"}])
-        yield "chat template", "ok", json.dumps(chat)
+        yield from _chat(engine, options)
+
+
+def _chat(engine: ScoringEngine, options: EngineOptions) -> Iterator[Row]:
+    """MT-Bench's second turn as the model reads it, and what speaks against it."""
+    from zephyr_bench.engines.prompt_check import findings, quoted, two_turn_prompt
+
+    try:
+        prompt = two_turn_prompt(engine, _declared_ends(engine.model.location, options))
+    except UserError as error:
+        yield "chat template", "warn", str(error)
+        return
+
+    def shown(*tokens: int) -> str:
+        return " ".join(f"{token} {quoted(engine, token)}" for token in tokens) or "none"
+
+    start = "none" if prompt.start is None else shown(prompt.start)
+    yield "two-turn prompt", "ok", json.dumps(prompt.text, ensure_ascii=False)
+    yield (
+        "prompt tokens",
+        "ok",
+        f"{len(prompt.tokens)}, from {shown(*prompt.tokens[:2])} to {shown(*prompt.tokens[-2:])}; "
+        f"start token {start}, end tokens {shown(*sorted(prompt.ends))}",
+    )
+    for finding in findings(engine, prompt):
+        yield finding.what, finding.state, finding.told
+
+
+def _declared_ends(location: str, options: EngineOptions) -> frozenset[int]:
+    """The end tokens of the generation config that transformers loads beside the weights."""
+    from transformers import GenerationConfig
+
+    from zephyr_bench.engines.loading import load_config
+
+    try:
+        config = GenerationConfig.from_pretrained(location)
+    except OSError:  # as transformers, where generation_config.json is absent
+        config = GenerationConfig.from_model_config(load_config(location, options))
+    declared = config.eos_token_id
+    return frozenset(declared if isinstance(declared, list) else () if declared is None else (declared,))

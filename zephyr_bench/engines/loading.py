@@ -104,6 +104,12 @@ def load_tokenizer(location: str, options: EngineOptions) -> Any:
         return AutoTokenizer.from_pretrained(location, trust_remote_code=options.trust_remote_code)
 
 
+def default_template(tokenizer: Any) -> str | None:
+    """The chat template of an ordinary chat; some tokenizers have others beside it, for tools."""
+    template = tokenizer.chat_template
+    return template.get("default") if isinstance(template, dict) else template
+
+
 def load_config(location: str, options: EngineOptions) -> Any:
     from transformers import AutoConfig
 

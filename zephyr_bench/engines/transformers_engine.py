@@ -10,7 +10,8 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-from zephyr_bench.engines import loading
+from zephyr_bench.engines import chat_tokens, loading
+from zephyr_bench.engines.chat_tokens import encode_chat, put_before
 from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions, FollowUp, ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
@@ -33,6 +34,7 @@ class TransformersEngine:
                 "dtype": self._dtype,
                 "backend": "transformers",
                 "versions": [version("transformers"), version("torch")],
+                "chat_tokens": chat_tokens.VERSION,
             }
         )
 
@@ -55,8 +57,7 @@ class TransformersEngine:
 
     @property
     def chat_template(self) -> str | None:
-        template = self._tokenizer.chat_template
-        return template.get("default") if isinstance(template, dict) else template
+        return loading.default_template(self._tokenizer)
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
@@ -91,8 +92,8 @@ class TransformersEngine:
         return self._complete(first, follow)
 
     def _tokenized(self, request: GenerationRequest) -> CompletionRequest:
-        prompt = tuple(self.encode(self.render(request.messages)))
-        return CompletionRequest(request.key, prompt, request.sampling, request.made)
+        prompt = encode_chat(self.encode, self.render(request.messages), before=self._put_before)
+        return CompletionRequest(request.key, tuple(prompt), request.sampling, request.made)
 
     def complete(self, requests: Iterable[CompletionRequest]) -> Iterator[Generation]:
         return self._complete(self._checked(requests), lambda _: [])
@@ -134,6 +135,10 @@ class TransformersEngine:
     @cached_property
     def _dtype(self) -> str:
         return loading.resolve_dtype(self._options.dtype, self._device)
+
+    @cached_property
+    def _put_before(self) -> tuple[int, ...]:
+        return put_before(self.encode)
 
     @cached_property
     def _tokenizer(self) -> Any:

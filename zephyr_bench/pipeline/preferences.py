@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from zephyr_bench.benchmarks.protocol import Job
+from zephyr_bench.engines.chat_tokens import encode_chat
 from zephyr_bench.engines.protocol import ScoringEngine
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
@@ -89,7 +90,7 @@ def _margins(job: Job, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, float]]:
             whole = engine.render([*pair.prompt, completion], add_generation_prompt=False)
             if not whole.startswith(prompt):
                 raise UserError(f"model {engine.model.name}: its chat template rewrites a prompt once it is answered.")
-            context = tuple(engine.encode(prompt))
+            context = tuple(encode_chat(engine.encode, prompt))
             continuation = tuple(engine.encode(whole.removeprefix(prompt)))
             key = fingerprint({"engine": engine.fingerprint, "context": context, "continuation": continuation})
             requests[key] = ScoreRequest(key, context, continuation)

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_bench import __version__
 from zephyr_bench.catalogue import root
-from zephyr_bench.engines.loading import load_config, load_tokenizer, quiet_transformers, resolve_device
+from zephyr_bench.engines import chat_tokens
+from zephyr_bench.engines.loading import (
+    default_template,
+    load_config,
+    load_tokenizer,
+    quiet_transformers,
+    resolve_device,
+)
 from zephyr_bench.engines.locate import locate_directory
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
 from zephyr_bench.errors import UserError
@@ -81,11 +88,13 @@ class StageRecord:
                 "data": self.data,
                 "seed": self.seed,
                 "chat_template": self.chat_template,
+                "chat_tokens": chat_tokens.VERSION,
                 "zephyr-bench": __version__,
             }
         )
 
-    def lineage(self, steps: Sequence[Step], device: str) -> dict[str, Any]:
+    def lineage(self, steps: Sequence[Step], device: str, *, chat_template: str | None) -> dict[str, Any]:
+        """`chat_template` is the one that the chats were rendered with; `doctor` compares it with the tokenizer's."""
         return {
             "name": self.name,
             "stage": self.stage,
@@ -99,6 +108,7 @@ class StageRecord:
                 "lineage": dict(self.parent.lineage),
             },
             "data": {"fingerprint": self.data, "rows": self.rows},
+            "chat_template": fingerprint(chat_template),
             "seed": self.seed,
             "stage_fingerprint": self.fingerprint,
             "steps": len(steps),
@@ -174,7 +184,7 @@ def save(model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequ
             tokenizer.save_pretrained(draft)
         lines = (json.dumps(asdict(step)) + "\n" for step in steps)
         (draft / LOG).write_text("".join(lines), encoding="utf-8")
-        lineage = record.lineage(steps, str(model.device))
+        lineage = record.lineage(steps, str(model.device), chat_template=default_template(tokenizer))
         (draft / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
         draft.chmod(0o755)
         _flush(draft)

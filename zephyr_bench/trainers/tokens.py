@@ -1,6 +1,6 @@
 """From chats to token ids through the tokenizer's own chat template; which ids carry loss is marked here.
 
-Text is rendered first and encoded without added special tokens: the template writes BOS where it wants one.
+Text is rendered first and encoded as for answering (engines/chat_tokens.py): one BOS, where the tokenizer has one.
 Pure given a tokenizer of transformers; knows no model.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from zephyr_bench.engines.chat_tokens import encode_chat
 from zephyr_bench.errors import UserError
 from zephyr_bench.records import Message
 from zephyr_bench.trainers.data import Pair
@@ -65,15 +66,20 @@ def encode_dialogue(
     """
     text = render(tokenizer, messages)
     if loss_on == "all":
-        whole = tokenizer(text, add_special_tokens=False)["input_ids"][:max_length]
+        whole = encode_chat(tokenizer.encode, text)[:max_length]
         return Example(tuple(whole), (True,) * len(whole))
     ids: list[int] = []
     learn: list[bool] = []
     for piece, is_assistant in _pieces(tokenizer, messages, text):
-        more = tokenizer(piece, add_special_tokens=False)["input_ids"]
+        more = _encode(tokenizer, piece) if ids else encode_chat(tokenizer.encode, piece)
         ids += more
         learn += [is_assistant] * len(more)
     return Example(tuple(ids[:max_length]), tuple(learn[:max_length]))
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    """As it goes on within a row."""
+    return list(tokenizer.encode(text, add_special_tokens=False))
 
 
 def _pieces(tokenizer: Any, messages: Sequence[Message], text: str) -> Iterator[tuple[str, bool]]:
@@ -118,13 +124,13 @@ def encode_pair(tokenizer: Any, pair: Pair, *, max_length: int, max_prompt_lengt
     As TRL 0.7's DPODataCollatorWithPadding, truncation_mode keep_end, which trained the paper's models.
     """
     prompt_text = render(tokenizer, pair.prompt, add_generation_prompt=True)
-    prompt = tokenizer(prompt_text, add_special_tokens=False)["input_ids"]
+    prompt = encode_chat(tokenizer.encode, prompt_text)
     answers = []
     for answer in (pair.chosen, pair.rejected):
         whole = render(tokenizer, [*pair.prompt, answer])
         if not whole.startswith(prompt_text):
             raise UserError("the chat template rewrites the prompt once it is answered; set another chat_template.")
-        answers.append(tokenizer(whole[len(prompt_text) :], add_special_tokens=False)["input_ids"])
+        answers.append(_encode(tokenizer, whole[len(prompt_text) :]))
     longest = max(map(len, answers))
     if len(prompt) + longest > max_length:
         keep = max_prompt_length or max(1, max_length // 2)

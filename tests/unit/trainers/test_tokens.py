@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zephyr_bench.engines.chat_tokens import encode_chat
 from zephyr_bench.errors import UserError
 from zephyr_bench.records import Message
 from zephyr_bench.trainers.data import Pair
@@ -40,6 +41,30 @@ def test_tokens_are_those_of_the_whole_rendered_chat(tokenizer: Any) -> None:
     whole = tokenizer(tokenizer.apply_chat_template(CHAT, tokenize=False), add_special_tokens=False)["input_ids"]
     for loss_on in ("assistant", "all"):
         assert list(encode_dialogue(tokenizer, CHAT, max_length=500, loss_on=loss_on).ids) == whole  # type: ignore[arg-type]
+
+
+def test_a_row_begins_with_the_one_bos_that_answering_begins_with(tiny_model_dir: Path) -> None:
+    """As with Zephyr: the template writes no BOS, and the tokenizer puts one before any text."""
+    from tokenizers import processors
+    from transformers import AutoTokenizer
+
+    adds_bos = AutoTokenizer.from_pretrained(tiny_model_dir)
+    adds_bos.chat_template = (
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    )
+    adds_bos.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A <|im_end|>", special_tokens=[("<|im_start|>", 1), ("<|im_end|>", 2)]
+    )
+    asked = encode_chat(
+        adds_bos.encode, adds_bos.apply_chat_template(CHAT[:1], tokenize=False, add_generation_prompt=True)
+    )
+    pair = Pair("1", (CHAT[0],), CHAT[1], CHAT[3])
+    assert encode_pair(adds_bos, pair, max_length=500).prompt == tuple(asked)
+    for loss_on in ("assistant", "all"):
+        ids = encode_dialogue(adds_bos, CHAT, max_length=500, loss_on=loss_on).ids  # type: ignore[arg-type]
+        assert ids[: len(asked)] == tuple(asked)
+        assert (ids[0], ids.count(1)) == (1, 1)
 
 
 def test_loss_on_all_leaves_nothing_out(tokenizer: Any) -> None:
