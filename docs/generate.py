@@ -27,6 +27,8 @@ COMMANDS = [
     "runs show",
     "runs tag",
     "runs delete",
+    "import fastchat",
+    "export fastchat",
     "list",
     "doctor",
 ]

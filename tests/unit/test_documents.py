@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND = re.compile(r"(?:^|`|/| )zephyr-bench ((?:runs )?[a-z][a-z-]*)((?: [^`\n#]*)?)", re.MULTILINE)
+COMMAND = re.compile(
+    r"(?:^|`|/| )zephyr-bench ((?:(?:runs|import|export) )?[a-z][a-z-]*)((?: [^`\n#]*)?)", re.MULTILINE
+)
 
 
 def options_of(command: str) -> str:

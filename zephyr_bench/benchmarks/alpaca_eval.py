@@ -88,7 +88,7 @@ class AlpacaEval:
         return {
             "questions": n,
             "answers": n,
-            "judgments": 2 * n,  # both orders
+            "judgments": n if self._spec.planned_questions else 2 * n,  # alpaca_eval asks one order, ours both
             "max_new_tokens": self._spec.sampling.max_new_tokens,
         }
 

@@ -74,10 +74,21 @@ class MtBench:
 
     @cached_property
     def questions(self) -> list[Question]:
-        questions = [question for _, question in read_questions(self._spec.questions.locate(self._folder))]
-        if self._references is None:
-            return questions
-        return with_references(questions, self._references[1].locate(self._folder))
+        """With the chosen reference answers."""
+        return self.with_references(self._references[0]) if self._references else self._bare
+
+    @cached_property
+    def _bare(self) -> list[Question]:
+        return [question for _, question in read_questions(self._spec.questions.locate(self._folder))]
+
+    @property
+    def reference_names(self) -> tuple[str, ...]:
+        """The sets of reference answers that it knows, the default first."""
+        return tuple(self._spec.references)
+
+    def with_references(self, name: str) -> list[Question]:
+        """The questions with the reference answers of that set. Raises UserError where they are not to be had."""
+        return with_references(self._bare, self._spec.references[name].locate(self._folder))
 
     def protocol(self, limit: int | None) -> Mapping[str, Any]:
         spec = self._spec

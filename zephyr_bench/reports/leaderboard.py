@@ -138,6 +138,7 @@ def metric_table(
     headline = headline_of(benchmark, standings, headlines)
     metrics.sort(key=lambda metric: metric != headline)
     ways = {how: {tell(column) for column in columns} for how, tell in _WAYS.items()}
+    ways["references"] -= {""} if len(ways["references"]) == 2 else set()  # one set, and a run that tells none
     apart = [how for how, told in ways.items() if len(told) > 1]
     cells = [
         [

@@ -1,0 +1,152 @@
+"""FastChat's rows as runs, before anything is stored. Reads nothing but the benchmark's own questions.
+
+One model and one judge, whatever its prompts, make a run; a model's answers alone make one without a judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zephyr_bench.benchmarks.mt_bench import MtBench
+from zephyr_bench.benchmarks.pairing import pair_protocol, pair_scores
+from zephyr_bench.interop.fastchat_answers import Answers, Told
+from zephyr_bench.interop.fastchat_judgments import Gathered, compared, graded
+from zephyr_bench.interop.fastchat_questions import Questions, by_id, references_shown
+from zephyr_bench.interop.fastchat_rows import Line, Rows
+from zephyr_bench.records import Judgment, Match, Question, SampleScore, Score
+
+
+@dataclass(frozen=True)
+class ImportedRun:
+    """A run as the files tell it."""
+
+    benchmark: str
+    model: str
+    judge: str | None
+    answers: Mapping[str, Told]  # by key; without a text where only a judgment names it
+    judgments: Mapping[str, tuple[Match, Judgment]]  # by key
+    samples: Sequence[SampleScore]
+    scores: Sequence[Score]
+    protocol: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    not_judged: int  # turns of questions of this judge that no row of this model speaks of
+
+
+@dataclass(frozen=True)
+class Plan:
+    judged: Sequence[ImportedRun]
+    answered: Sequence[ImportedRun]  # one for each model with answer rows
+    places: Mapping[str, str]  # key of an answer -> where the files have its text
+
+    @property
+    def runs(self) -> Sequence[ImportedRun]:
+        return (*self.judged, *self.answered)
+
+
+def plan_runs(rows: Rows, benchmark: MtBench) -> Plan:
+    """Raises UserError naming file, line and id for a question that nobody knows."""
+    questions = Questions(rows.questions, benchmark)
+    answers = Answers(rows.answers, questions)
+    judged: list[ImportedRun] = []
+    for judge, singles in _by_judge(rows.singles).items():
+        found = graded(singles, questions, answers)
+        judged += _runs(benchmark.name, judge, found, benchmark.aggregate, questions, answers)
+    for judge, pairs in _by_judge(rows.pairs).items():
+        found = compared(pairs, questions, answers)
+        judged += _runs(pairwise(benchmark.name), judge, found, pair_scores, questions, answers)
+    answered = [_answered(benchmark.name, model, questions, answers) for model in answers.models()]
+    return Plan(judged, answered, answers.places)
+
+
+def pairwise(benchmark: str) -> str:
+    """The benchmark of its questions with the answers compared."""
+    return f"{benchmark}-pairwise"
+
+
+def _by_judge(lines: Sequence[Line[Any]]) -> dict[str, list[Line[Any]]]:
+    found: dict[str, list[Line[Any]]] = {}
+    for line in lines:
+        found.setdefault(line.row.judge_name, []).append(line)
+    return found
+
+
+def _runs(
+    benchmark: str,
+    judge: str,
+    found: Mapping[str, Gathered],
+    scores: Callable[[Sequence[SampleScore]], list[Score]],
+    questions: Questions,
+    answers: Answers,
+) -> list[ImportedRun]:
+    asked = {match.question.id: match.question for told in found.values() for match, _ in told.judged.values()}
+    runs = []
+    for model, told in found.items():
+        used = {**_answers_judged(told), **answers.of(model)}
+        # in an order of their own: the same rows in another order give the same figures to the last bit
+        samples = sorted(told.samples, key=lambda s: (by_id(s.question), s.turn, s.rival, s.replicate))
+        runs.append(
+            ImportedRun(
+                benchmark=benchmark,
+                model=model,
+                judge=judge,
+                answers=used,
+                judgments=told.judged,
+                samples=samples,
+                scores=scores(samples),
+                protocol=_protocol(told, questions),
+                environment=_environment(used, questions),
+                not_judged=_not_judged(samples, list(asked.values())),
+            )
+        )
+    return runs
+
+
+def _answered(benchmark: str, model: str, questions: Questions, answers: Answers) -> ImportedRun:
+    used = answers.of(model)
+    return ImportedRun(
+        benchmark=benchmark,
+        model=model,
+        judge=None,
+        answers=used,
+        judgments={},
+        samples=(),
+        scores=(),
+        protocol={},
+        environment=_environment(used, questions),
+        not_judged=0,
+    )
+
+
+def _answers_judged(told: Gathered) -> dict[str, Told]:
+    return {
+        answer.key: (match.question, answer)
+        for match, _ in told.judged.values()
+        for answer in (*match.answers, *(match.rival or ()))
+    }
+
+
+def _protocol(told: Gathered, questions: Questions) -> dict[str, Any]:
+    """Only what the rows tell: a field that is absent is not known."""
+    found: dict[str, Any] = {}
+    if told.shown and (references := references_shown(told.shown, questions.references)):
+        found["references"] = references
+    if rivals := sorted({sample.rival for sample in told.samples if sample.rival}):
+        found |= pair_protocol(rivals, everybody=told.met_all)
+    return found
+
+
+def _environment(used: Mapping[str, Told], questions: Questions) -> dict[str, Any]:
+    beside = questions.beside({question.id for question, _ in used.values()})
+    return {"imported": "fastchat", **({"questions": beside} if beside else {})}
+
+
+def _not_judged(samples: Sequence[SampleScore], asked: Sequence[Question]) -> int:
+    judged = {(sample.rival, sample.question, sample.turn) for sample in samples}
+    return sum(
+        (rival, question.id, turn) not in judged
+        for rival in {sample.rival for sample in samples}
+        for question in asked
+        for turn in range(1, len(question.turns) + 1)
+    )
