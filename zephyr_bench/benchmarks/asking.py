@@ -21,6 +21,7 @@ class _Turn:
     number: int  # 1-based
     key: str  # of its answer
     sampling: Sampling
+    replicate: int
     earlier: tuple[str, ...]  # keys of the answers before
 
 
@@ -49,7 +50,7 @@ def _turns(job: Job, question: Question, sampling: Sampling, replicate: int) -> 
         seed = hashlib.sha256(f"{job.seed}/{question.id}/{number}/{replicate}".encode()).digest()
         own = replace(sampling, seed=int.from_bytes(seed[:6], "big"))
         key = answer_key(job.engine.fingerprint, question, number, own, replicate)
-        turns.append(_Turn(question, number, key, own, tuple(turn.key for turn in turns)))
+        turns.append(_Turn(question, number, key, own, replicate, tuple(turn.key for turn in turns)))
     return turns
 
 
@@ -90,6 +91,7 @@ def _new_answers(job: Job, turns: Sequence[_Turn], answers: dict[str, Answer]) -
                 finish_reason=result.finish_reason,
                 prompt_tokens=result.prompt_tokens,
                 completion_tokens=result.completion_tokens,
+                replicate=turn.replicate,
             ),
         )
 

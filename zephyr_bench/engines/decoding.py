@@ -20,6 +20,7 @@ from zephyr_bench.engines import kv_cache
 from zephyr_bench.engines.loading import Batching, LoadedModel
 from zephyr_bench.engines.protocol import CompletionRequest
 from zephyr_bench.engines.sampling import choose
+from zephyr_bench.errors import UserError
 from zephyr_bench.records import Generation
 
 _REFILL_SHARE = 4  # new prompts are read when a quarter of the places is free
@@ -31,6 +32,7 @@ _NO_TOKEN = 0  # stands where a known row's token would be: nobody reads what is
 class _Row:
     request: CompletionRequest
     limit: int  # new tokens at most
+    follows: bool = False  # from the result of another
     made: list[int] = field(default_factory=list)
     chance: random.Random = field(init=False)
 
@@ -70,7 +72,10 @@ class _Batch:
 
 
 class _Queue:
-    """Prompts that wait, the longest first; of equals the earliest."""
+    """Prompts that wait: those that others may follow from, then those that follow; the longest first of each.
+
+    Of equals the earliest. A dialogue begun late would end alone, its second turn beside nothing.
+    """
 
     def __init__(self) -> None:
         self._rows: list[_Row] = []  # the next one stands last
@@ -79,7 +84,7 @@ class _Queue:
         return len(self._rows)
 
     def add(self, row: _Row) -> None:
-        insort_left(self._rows, row, key=lambda waiting: len(waiting.request.prompt))
+        insort_left(self._rows, row, key=lambda waiting: (not waiting.follows, len(waiting.request.prompt)))
 
     @property
     def next(self) -> _Row:
@@ -96,26 +101,33 @@ def decode(
     max_length: int,
     then: Callable[[Generation], Iterable[CompletionRequest]],
 ) -> Iterator[Generation]:
-    """Each request's continuation, as it ends, but for known ones; longest prompts are started first.
+    """Each request's continuation, as it ends, but for known ones.
 
-    `then` gives the requests that follow from a result, known or new.
+    `then` gives the requests that follow from a result, known or new. What it raises of a user's mistake (a second
+    turn too long for the model) is raised once everything else has ended.
     """
     queue = _Queue()
     for request in requests:
         queue.add(_Row(request, _limit(request, max_length)))
     running: _Batch | None = None
+    refused: UserError | None = None
     while queue or running:
         if fresh := _admit(loaded.batching, queue, running):
-            ended, started = _advance(loaded, *_read_prompts(loaded, fresh))
-            running = _merge(running, started)
+            ended, running = _start(loaded, fresh, running)
         else:
             assert running is not None
             ended, running = _advance(loaded, running, _step(loaded, running))
-        for row, result in ended:
-            if row.known is None:
-                yield result
-            for request in then(result):
-                queue.add(_Row(request, _limit(request, max_length)))
+        yield from (result for row, result in ended if row.known is None)
+        for _, result in ended:
+            try:
+                following = list(then(result))
+            except UserError as error:  # what is under way is finished first
+                refused = refused or error
+                continue
+            for request in following:
+                queue.add(_Row(request, _limit(request, max_length), follows=True))
+    if refused is not None:
+        raise refused
 
 
 def _limit(request: CompletionRequest, max_length: int) -> int:
@@ -131,14 +143,38 @@ def _admit(batching: Batching, queue: _Queue, running: _Batch | None) -> list[_R
     free = batching.rows_of(columns) - len(taken)
     if taken and free < max(1, batching.rows_of(columns) // _REFILL_SHARE):
         return []
-    width = len(queue.next.request.prompt)
     fresh: list[_Row] = []
-    while queue and len(fresh) < free and (len(fresh) + 1) * width <= max(width, batching.forward_tokens):
+    while queue and len(fresh) < free:
         columns = max(columns, queue.next.longest)
         if (taken or fresh) and len(taken) + len(fresh) >= batching.rows_of(columns):
             break
         fresh.append(queue.take())
     return fresh
+
+
+def _start(
+    loaded: LoadedModel, rows: list[_Row], running: _Batch | None
+) -> tuple[list[tuple[_Row, Generation]], _Batch | None]:
+    """Reads prompts, those of like length together, so that little is padding; each gets its first token.
+
+    The rows join those that are running.
+    """
+    ended: list[tuple[_Row, Generation]] = []
+    batches = [running]
+    for group in _groups(sorted(rows, key=lambda row: -len(row.request.prompt)), loaded.batching.prompt_tokens):
+        ended_now, batch = _advance(loaded, *_read_prompts(loaded, group))
+        ended += ended_now
+        batches.append(batch)
+    return ended, _merged([batch for batch in batches if batch is not None])
+
+
+def _groups(rows: list[_Row], most_tokens: int) -> Iterator[list[_Row]]:
+    """Of so many tokens at most, padding included; `rows` come longest first."""
+    start = 0
+    while start < len(rows):
+        fit = max(1, most_tokens // len(rows[start].request.prompt))
+        yield rows[start : start + fit]
+        start += fit
 
 
 @torch.inference_mode()
@@ -195,7 +231,8 @@ def _advance(
 ) -> tuple[list[tuple[_Row, Generation]], _Batch | None]:
     """Gives every row its next token; rows that end leave the batch."""
     tokens = [_NO_TOKEN] * len(batch.rows)
-    if batch.computed is not None and logits is not None:
+    if batch.computed is not None:
+        assert logits is not None
         rows = batch.rows
         batch.computed.tokens = choose(logits, [row.request.sampling for row in rows], [row.chance for row in rows])
         tokens = batch.computed.tokens.tolist()
@@ -258,18 +295,18 @@ def _keep(batch: _Batch, alive: list[int]) -> _Batch | None:
 
 
 @torch.inference_mode()
-def _merge(running: _Batch | None, started: _Batch | None) -> _Batch | None:
-    if running is None or started is None:
-        return running or started
-    rows, columns = running.rows + started.rows, max(running.columns, started.columns)
-    some = running.computed or started.computed
+def _merged(batches: list[_Batch]) -> _Batch | None:
+    """One batch of the rows of all, in their order."""
+    if len(batches) < 2:
+        return batches[0] if batches else None
+    rows, columns = [row for batch in batches for row in batch.rows], max(batch.columns for batch in batches)
+    some = next((batch.computed for batch in batches if batch.computed), None)
     if some is None:
         return _Batch(rows, columns, None)
-    old = running.computed or _placeholders(running, some)
-    new = started.computed or _placeholders(started, some)
-    kv_cache.join(old.cache, new.cache)
-    masks = [torch.nn.functional.pad(mask, (columns - mask.shape[1], 0)) for mask in (old.mask, new.mask)]
-    return _Batch(rows, columns, _Computed(old.cache, torch.cat(masks), torch.cat([old.tokens, new.tokens])))
+    parts = [batch.computed or _placeholders(batch, some) for batch in batches]
+    cache = kv_cache.joined([part.cache for part in parts])
+    masks = [torch.nn.functional.pad(part.mask, (columns - part.mask.shape[1], 0)) for part in parts]
+    return _Batch(rows, columns, _Computed(cache, torch.cat(masks), torch.cat([part.tokens for part in parts])))
 
 
 def _placeholders(batch: _Batch, like: _Computed) -> _Computed:

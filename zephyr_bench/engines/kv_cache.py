@@ -6,6 +6,7 @@ time). Rows end at the same column, so batches are joined by padding on the left
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,6 +48,11 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = keys, values
         self._buffers = keys, values
 
+    def drop(self) -> None:
+        """Gives the memory back."""
+        self.keys = self.values = self.keys.new_empty(0)
+        self._buffers = None
+
 
 def _grown(tensor: torch.Tensor, columns: int) -> torch.Tensor:
     rows, heads, used, width = tensor.shape
@@ -67,14 +73,17 @@ def keep(cache: Cache, rows: torch.Tensor, *, columns: int) -> None:
 
 
 @torch.inference_mode()
-def join(first: Cache, second: Cache) -> None:
-    """Appends the rows of `second` to `first`; the shorter of the two is padded on the left."""
-    for mine, theirs in zip(first.layers, second.layers, strict=True):
-        columns = max(mine.keys.shape[-2], theirs.keys.shape[-2])
-        mine.set(
-            torch.cat([_padded(mine.keys, columns), _padded(theirs.keys, columns)]),
-            torch.cat([_padded(mine.values, columns), _padded(theirs.values, columns)]),
-        )
+def joined(caches: Sequence[Cache]) -> Cache:
+    """The rows of all, in their order; the shorter ones are padded on the left. The caches given are emptied."""
+    layers = [GrowingLayer() for _ in caches[0].layers]
+    for whole, *parts in zip(layers, *(cache.layers for cache in caches), strict=True):
+        columns = max(part.keys.shape[-2] for part in parts)
+        keys = torch.cat([_padded(part.keys, columns) for part in parts])
+        values = torch.cat([_padded(part.values, columns) for part in parts])
+        for part in parts:  # layer by layer, so that not all is there twice
+            part.drop()
+        whole.set(keys, values)
+    return Cache(layers=layers)
 
 
 def _padded(tensor: torch.Tensor, columns: int) -> torch.Tensor:

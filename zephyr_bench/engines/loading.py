@@ -20,10 +20,11 @@ _DTYPES = ("float32", "bfloat16", "float16")
 # keys and values of a layer are all that our cache holds; recurrent states are something else
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 _CPU_KV_BYTES = 1 << 30  # beside weights and activations, in a machine of a few GiB
-_CPU_ROWS = 32  # more rows gain nothing: the matrix products are busy
+_CPU_ROWS = 64  # twice as many gain a tenth more, and need the memory
 _GPU_ROWS = 256
 _GPU_KV_SHARE = 0.6  # of the memory that is free once the weights are there
 _CPU_FORWARD_TOKENS = 4096
+_CPU_PROMPT_TOKENS = 1024  # more are read slower, and need more padding
 _GPU_FORWARD_TOKENS = 32768
 
 
@@ -33,7 +34,8 @@ class Batching:
 
     rows: int
     kv_tokens: int  # rows times columns of the key-value cache
-    forward_tokens: int  # rows times columns of one forward pass
+    forward_tokens: int  # rows times columns of one forward pass that scores
+    prompt_tokens: int  # rows times columns of one that reads prompts
 
     def rows_of(self, columns: int) -> int:
         """How many sequences of that length may run together; at least one."""
@@ -161,15 +163,17 @@ def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
 def _batching(model: Any, options: EngineOptions) -> Batching:
     on_gpu = model.device.type == "cuda"
     forward_tokens = _GPU_FORWARD_TOKENS if on_gpu else _CPU_FORWARD_TOKENS
+    prompt_tokens = _GPU_FORWARD_TOKENS if on_gpu else _CPU_PROMPT_TOKENS
     if options.batch_size is not None:
-        return Batching(options.batch_size, 1 << 62, forward_tokens)
+        return Batching(options.batch_size, 1 << 62, forward_tokens, prompt_tokens)
     kv_bytes = _CPU_KV_BYTES
     if on_gpu:
         import torch
 
         free, _ = torch.cuda.mem_get_info(model.device)
         kv_bytes = int(free * _GPU_KV_SHARE)
-    return Batching(_GPU_ROWS if on_gpu else _CPU_ROWS, kv_bytes // _kv_bytes_per_token(model), forward_tokens)
+    rows = _GPU_ROWS if on_gpu else _CPU_ROWS
+    return Batching(rows, kv_bytes // _kv_bytes_per_token(model), forward_tokens, prompt_tokens)
 
 
 def _kv_bytes_per_token(model: Any) -> int:
