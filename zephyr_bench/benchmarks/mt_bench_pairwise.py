@@ -67,21 +67,20 @@ class MtBenchPairwise:
 
     def with_answers(self, store: Store, model: ModelSource, limit: int | None) -> Self:
         """Itself with the rivals' answers. Raises UserError where the store lacks them."""
-        benchmarks = (self._asked.name, self.name)
-        self._rivals = find_rivals(store, self._baselines, model, self._questions(limit), benchmarks=benchmarks)
+        self._rivals = find_rivals(
+            store, self._baselines, model, self._questions(limit), asked=self._asked.name, compared=self.name
+        )
         return self
 
     def _questions(self, limit: int | None) -> list[Question]:
         return self._asked.questions[:limit]
 
     def protocol(self, limit: int | None) -> Mapping[str, Any]:
-        names = [rival.model for rival in self._rivals]
-        return {
-            **self._asked.protocol(limit),
-            "judgments": self._judgments,
-            **pair_protocol(names, everybody=ALL in self._baselines),
-            "rival_answers": fingerprint(sorted(key for rival in self._rivals for key in rival.keys)),
-        }
+        everybody = ALL in self._baselines
+        rivals = pair_protocol([rival.model for rival in self._rivals], everybody=everybody)
+        if not everybody:  # where all meet all, each meets others
+            rivals["rival_answers"] = fingerprint(sorted(key for rival in self._rivals for key in rival.keys))
+        return {**self._asked.protocol(limit), "judgments": self._judgments, **rivals}
 
     def size(self, limit: int | None) -> Mapping[str, int]:
         asked = self._asked.size(limit)

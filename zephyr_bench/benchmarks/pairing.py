@@ -46,7 +46,7 @@ def exchanged(match: Match) -> Match:
 
 def pair_protocol(rivals: Sequence[str], *, everybody: bool) -> dict[str, Any]:
     """What a run's protocol says of its rivals. Where all met all, each model's are others, and the figures compare."""
-    return {"rivals": ["all"], "met": len(rivals)} if everybody else {"rivals": sorted(rivals)}
+    return {"rivals": ["all"]} if everybody else {"rivals": sorted(rivals)}
 
 
 def grade_pairs(job: Job, matches: Sequence[Match]) -> Iterator[tuple[Match, PairVerdict]]:

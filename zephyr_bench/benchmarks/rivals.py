@@ -5,21 +5,23 @@ In: what the user calls them (a model's name, a run's id, `all`). Out: whole set
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError, did_you_mean
+from zephyr_bench.fingerprint import short
 from zephyr_bench.records import Answer, Question
 from zephyr_bench.store import RunInfo, Store
 
 ALL = "all"
+Answers = Mapping[str, tuple[Answer, ...]]  # by question, one a turn
 
 
 @dataclass(frozen=True)
 class Rival:
-    model: str
-    answers: Mapping[str, tuple[Answer, ...]]  # by question, one a turn
+    model: str  # its name; with @ and 8 hex digits where the model under test, or another rival, has the same
+    answers: Answers
 
     @property
     def keys(self) -> list[str]:
@@ -32,50 +34,69 @@ def find_rivals(
     model: ModelSource,
     questions: Sequence[Question],
     *,
-    benchmarks: Collection[str],
+    asked: str,
+    compared: str,
 ) -> tuple[Rival, ...]:
-    """The rivals of `model`, in the order of `names`. Raises UserError for one without a whole set of answers."""
-    runs = [run for run in store.runs() if run.benchmark in benchmarks]
+    """The rivals of `model`, in the order of `names`. Raises UserError for one without a whole set of answers.
+
+    `asked` is the benchmark whose questions they are, `compared` the one of the same questions in pairs.
+    """
+    runs = [run for run in store.runs() if run.benchmark in (asked, compared)]
+    taken = {model.name}
+    found: list[Rival] = []
     if ALL in names:
-        found = _everybody(store, runs, model, questions)
-        if not found:
-            raise UserError(f"--baseline all: no other model of the store has answered {min(benchmarks)}.")
-        return found
-    return tuple(_rival(store, runs, name, model, questions, min(benchmarks)) for name in dict.fromkeys(names))
+        chosen = _everybody(store, runs, model, questions)
+        if not chosen:
+            raise UserError(f"--baseline all: no other model of the store has answered {asked}.")
+    else:
+        chosen = [_rival(store, runs, name, model, questions, asked) for name in dict.fromkeys(names)]
+    for run, answers in chosen:
+        name = f"{run.model}@{short(run.model_fingerprint)}" if run.model in taken else run.model
+        if name in taken:
+            raise UserError(f"--baseline: {name} is named twice; name each rival once.")
+        taken.add(name)
+        found.append(Rival(name, answers))
+    return tuple(found)
 
 
 def _rival(
-    store: Store, runs: Sequence[RunInfo], name: str, model: ModelSource, questions: Sequence[Question], benchmark: str
-) -> Rival:
+    store: Store, runs: Sequence[RunInfo], name: str, model: ModelSource, questions: Sequence[Question], asked: str
+) -> tuple[RunInfo, Answers]:
     meant = [run for run in runs if run.model == name] or [run for run in runs if run.id.startswith(name)]
-    if meant and all(run.model_fingerprint == model.fingerprint for run in meant):
+    if len({run.model_fingerprint for run in meant if run.model != name}) > 1:
+        raise UserError(f"--baseline {name} begins the ids of several models' runs; give more of the id.")
+    others = [run for run in meant if run.model_fingerprint != model.fingerprint]
+    if meant and not others:
         raise UserError(f"--baseline {name} is the model itself; name another one.")
-    for run in meant:
-        if run.model_fingerprint != model.fingerprint and (answers := _answers(store, run, questions)):
-            return Rival(run.model, answers)
+    for run in others:
+        if answers := _answers(store, run, questions):
+            return run, answers
     what = "not all the answers" if meant else "no answers"
     known = {run.model for run in runs if run.model_fingerprint != model.fingerprint}
     raise UserError(
-        f"--baseline {name}: the store has {what} of it to {benchmark}'s questions; make them with "
-        f"`zephyr-bench mtbench --model {name}`, or read its file of answers with `zephyr-bench import fastchat FILE`."
+        f"--baseline {name}: the store has {what} of it to {asked}'s questions; let it answer with `zephyr-bench "
+        f"mtbench --benchmark {asked} --model …`, or read its file of answers with `zephyr-bench import fastchat FILE`."
         f"{did_you_mean(name, known) if known else ''}"
     )
 
 
 def _everybody(
     store: Store, runs: Sequence[RunInfo], model: ModelSource, questions: Sequence[Question]
-) -> tuple[Rival, ...]:
-    """The newest whole set of answers of each model, by name."""
-    found: dict[str, Rival] = {}
+) -> list[tuple[RunInfo, Answers]]:
+    """The newest whole set of answers of each other model, by name."""
+    found: dict[str, tuple[RunInfo, Answers]] = {}
     for run in runs:  # newest first
         same = run.model_fingerprint == model.fingerprint or run.model == model.name
         if not same and run.model not in found and (answers := _answers(store, run, questions)):
-            found[run.model] = Rival(run.model, answers)
-    return tuple(found[name] for name in sorted(found))
+            found[run.model] = run, answers
+    return [found[name] for name in sorted(found)]
 
 
-def _answers(store: Store, run: RunInfo, questions: Sequence[Question]) -> dict[str, tuple[Answer, ...]] | None:
-    """The run's own answers to all the questions; None where a text is missing."""
+def _answers(store: Store, run: RunInfo, questions: Sequence[Question]) -> Answers | None:
+    """The run's own answers to all the questions; None where a text is missing, or another question was asked."""
+    if any(rival.startswith(f"{run.model}@") for rival in run.rivals):
+        return None  # two checkpoints of one name answered in that run
+    turns_asked = {question.id: question.turns for question in store.questions_of(run.id)}
     known = {
         (answer.question, answer.turn): answer
         for answer in store.answers_of(run.id)
@@ -84,7 +105,7 @@ def _answers(store: Store, run: RunInfo, questions: Sequence[Question]) -> dict[
     found: dict[str, tuple[Answer, ...]] = {}
     for question in questions:
         turns = [known.get((question.id, turn)) for turn in range(1, len(question.turns) + 1)]
-        if None in turns:
+        if None in turns or turns_asked.get(question.id, question.turns) != question.turns:
             return None
         found[question.id] = tuple(answer for answer in turns if answer is not None)
     return found

@@ -14,7 +14,15 @@ from urllib.parse import quote
 
 from zephyr_bench.benchmarks.pairing import CONSISTENT, VERDICT
 from zephyr_bench.errors import UserError
-from zephyr_bench.interop.fastchat_written import Row, StoredRun, answer_rows, pair_rows, question_rows, single_rows
+from zephyr_bench.interop.fastchat_written import (
+    Row,
+    StoredRun,
+    answer_rows,
+    check_graded_alike,
+    pair_rows,
+    question_rows,
+    single_rows,
+)
 from zephyr_bench.store import Store
 from zephyr_bench.written_file import write_text
 
@@ -29,7 +37,9 @@ def export_fastchat(store: Store, runs: Sequence[str], folder: Path) -> dict[Pat
     contradict each other, and for a file that is there and holds something else.
     """
     ids = dict.fromkeys(store.run(run).id for run in runs)
-    files = {folder / name: rows for name, rows in _files([_stored(store, id) for id in ids]).items()}
+    stored = [_stored(store, id) for id in ids]
+    check_graded_alike(stored)
+    files = {folder / name: rows for name, rows in _files(stored).items()}
     texts = {path: "".join(f"{json.dumps(row)}\n" for row in rows) for path, rows in files.items()}
     there = {path for path, text in texts.items() if _is_there(path, text)}
     for path, text in texts.items():
@@ -46,7 +56,9 @@ def _stored(store: Store, id: str) -> StoredRun:
         verdicts=store.verdicts_of(id),
         samples=store.samples_of(id),
     )
-    if not {sample.metric for sample in run.samples} <= _METRICS:
+    answers = {answer.key for answer in run.answers}
+    judged = {key for verdict in run.verdicts for key in (verdict.answer, verdict.rival) if key is not None}
+    if not {sample.metric for sample in run.samples} <= _METRICS or not judged <= answers:
         raise UserError(f"run {id} is of {run.info.benchmark}, and FastChat's files hold MT-Bench's runs only.")
     if not run.verdicts and all(answer.text is None for answer in run.answers):
         raise UserError(f"run {id} has no answers and no judgments to export.")

@@ -21,6 +21,8 @@ from zephyr_bench.records import Judgment, Match, SampleScore
 
 REPLIES = ("judgment", "g1_judgment", "g2_judgment")
 _NO_SCORE = "FastChat's -1: no score was read from the reply"
+_FAILED_CALL = "$ERROR$"  # FastChat's reply where the judge's server failed for good (common.py, API_ERROR_OUTPUT)
+_FAILED = "FastChat's $ERROR$: the call to the judge failed"
 _NULL_SCORE = "FastChat's file has null for a score"
 _NO_VERDICT = "FastChat's error: no verdict was read from the reply"
 _ONLY_DIFFERENT = "FastChat's file says only that the two orders disagreed"
@@ -109,7 +111,7 @@ def _judgment(
         key=fingerprint(key),
         judge=line.row.judge_name,
         score=score,
-        reason=reason if score is None else None,
+        reason=None if score is not None else _FAILED if reply == _FAILED_CALL else reason,
         reply=reply,
         prompt=line.row.prompt,
         origin=origin,

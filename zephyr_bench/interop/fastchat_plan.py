@@ -86,6 +86,7 @@ def _runs(
         used = {**_answers_judged(told), **answers.of(model)}
         # in an order of their own: the same rows in another order give the same figures to the last bit
         samples = sorted(told.samples, key=lambda s: (by_id(s.question), s.turn, s.rival, s.replicate))
+        not_judged = _not_judged(samples, list(asked.values()))
         runs.append(
             ImportedRun(
                 benchmark=benchmark,
@@ -96,8 +97,8 @@ def _runs(
                 samples=samples,
                 scores=scores(samples),
                 protocol=_protocol(told, questions),
-                environment=_environment(used, questions),
-                not_judged=_not_judged(samples, list(asked.values())),
+                environment={**_environment(used, questions), **({"not_judged": not_judged} if not_judged else {})},
+                not_judged=not_judged,
             )
         )
     return runs

@@ -19,6 +19,7 @@ from zephyr_bench.records import Question
 
 References = Mapping[str, Mapping[str, tuple[str, ...]]]  # name -> question id -> reference answer of each turn
 Shown = tuple[str, int, str]  # question id, turn, the judge's prompt
+OTHERS = "others"  # reference answers that the benchmark doesn't know
 _WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 
 
@@ -88,10 +89,15 @@ class Questions:
 
 
 def references_shown(prompts: Iterable[Shown], references: References) -> str | None:
-    """Name of the only set whose answers stand in every prompt that has some; None where that is not one set."""
+    """Name of the only set whose answers stand in every prompt that has some; `others` where none does.
+
+    None where several do, or no set is at hand.
+    """
     possible = set(references)
     for id, turn, prompt in prompts:
         possible &= {name for name, answers in references.items() if _stand_in(answers.get(id, ())[:turn], prompt)}
+    if references and not possible:
+        return OTHERS
     return possible.pop() if len(possible) == 1 else None
 
 

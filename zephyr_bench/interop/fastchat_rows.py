@@ -91,20 +91,17 @@ class AnswerRow(_Row):
     text: str | None = None
 
     @model_validator(mode="after")
-    def _each_choice_once(self) -> AnswerRow:
+    def _says_something(self) -> AnswerRow:
         if self.choices is None and self.text is None:
             raise ValueError("key 'choices' is missing")
-        numbers = [number for number, _ in self.chosen]
-        if len(set(numbers)) < len(numbers):
-            raise ValueError("two choices have the same index")
         return self
 
     @property
     def chosen(self) -> list[tuple[int, tuple[str, ...]]]:
-        """(number of the choice, its turns) of each; one without an index counts by its place."""
+        """(number of the choice, its turns) of each. Numbered by place: FastChat's judge is shown the first."""
         if self.choices is None:
             return [(0, (self.text or "",))]
-        return [(place if c.index is None else c.index, c.turns) for place, c in enumerate(self.choices)]
+        return [(place, choice.turns) for place, choice in enumerate(self.choices)]
 
 
 class _JudgedRow(_Row):

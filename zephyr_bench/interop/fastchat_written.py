@@ -35,6 +35,16 @@ class StoredRun:
         return self.info.judge or ""
 
 
+def check_graded_alike(runs: Iterable[StoredRun]) -> None:
+    """Raises UserError for runs of one model whose grades would be mixed in the file of their judge."""
+    seen: dict[tuple[str, str, str], StoredRun] = {}
+    for run in runs:
+        if run.verdicts:
+            known = seen.setdefault((run.info.benchmark, run.info.model, run.judge), run)
+            if known.info.references != run.info.references:
+                raise _apart(known, run, f"were judged by {run.judge} with other references")
+
+
 def question_rows(runs: Iterable[StoredRun]) -> list[Row]:
     """In order of id. Raises UserError where two runs ask different questions under one id."""
     found: dict[str, tuple[Row, StoredRun]] = {}
@@ -99,8 +109,8 @@ def _rows_of_question(given: Sequence[tuple[Answer, StoredRun]]) -> Iterator[Row
             continue
         choices = []
         for place, choice in enumerate(row["choices"]):
-            number = place if choice.get("index") is None else choice["index"]
-            if turns := list(_known_turns(texts, max(first, 0) + number)):
+            number = choice["index"] if first == _MADE_HERE else max(first, 0) + place
+            if turns := list(_known_turns(texts, number)):
                 choices.append({**choice, "turns": turns})
         if choices:
             yield {**row, "choices": choices}
@@ -153,7 +163,7 @@ def _single(run: StoredRun, verdict: Verdict) -> Row:
 
 def pair_rows(runs: Iterable[StoredRun]) -> dict[str, list[Row]]:
     """By judge, likewise. A pair of which one order alone was judged is left out, as it has no verdict yet."""
-    found: dict[str, dict[str, tuple[Any, Row]]] = {}
+    found: dict[str, dict[frozenset[str], tuple[Any, Row]]] = {}
     for run in runs:
         models = {answer.key: answer.model for answer in run.answers}
         pairs = {(v.answer, v.rival, v.question, v.turn, v.replicate): v for v in run.verdicts if v.rival is not None}
@@ -164,7 +174,9 @@ def pair_rows(runs: Iterable[StoredRun]) -> dict[str, list[Row]]:
             sides = models[first.answer], models[second.answer]
             order = (by_id(first.question), first.turn, first.replicate, sides)
             rows = found.setdefault(run.judge, {})
-            rows.setdefault(first.judgment.key, (order, _pair(run, first, second, sides)))
+            # the rival's own run holds the same two, the other way round
+            both = frozenset((first.judgment.key, second.judgment.key))
+            rows.setdefault(both, (order, _pair(run, first, second, sides)))
     return {judge: _in_order(rows) for judge, rows in found.items()}
 
 
@@ -218,7 +230,7 @@ def _seconds(created: str) -> float:
     return datetime.fromisoformat(created).timestamp()
 
 
-def _in_order(rows: Mapping[str, tuple[Any, Row]]) -> list[Row]:
+def _in_order(rows: Mapping[Any, tuple[Any, Row]]) -> list[Row]:
     return [row for _, row in sorted(rows.values(), key=lambda item: item[0])]
 
 

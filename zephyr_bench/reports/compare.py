@@ -71,6 +71,8 @@ def find_runs(
         notes.append(f"{word} names several checkpoints; the newest, {label}, is compared")
         meant = [run for run in meant if run.model_fingerprint == newest.model_fingerprint]
     counting = [run for run in runs_that_count(meant) if benchmark in (None, run.benchmark)]
+    scores = store.scores_of([run.id for run in counting])
+    counting = [run for run in counting if scores[run.id]]  # answers alone, imported, compare with nothing
     if not counting:
         what = f" of {benchmark}" if benchmark else ""
         raise UserError(f"model {word} has no complete run{what}; evaluate it first, or name a run's id.")
@@ -82,7 +84,8 @@ def _pair(
 ) -> list[tuple[RunInfo, RunInfo]]:
     """Runs of the same benchmark and judge; two single runs of one benchmark even where judges differ."""
     pairs = [(a, b) for a in left for b in right if _graded_alike(a, b) and _may_compare(a, b)]
-    if not pairs and len(left) == len(right) == 1 and left[0].benchmark == right[0].benchmark:
+    alone = len(left) == len(right) == 1
+    if not pairs and alone and (left[0].benchmark, left[0].rivals) == (right[0].benchmark, right[0].rivals):
         pairs = [(left[0], right[0])]
     if not pairs:
         has = [", ".join(sorted({_graded(run) for run in side})) for side in (left, right)]

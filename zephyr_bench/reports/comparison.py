@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo
 
 _MOVED = 5  # questions named
+_OF_THE_FILE = {"questions", "not_judged"}  # what an import keeps of its file, no version
 
 
 @dataclass(frozen=True)
@@ -161,5 +162,6 @@ def differences_in_kind(base: RunInfo, candidate: RunInfo) -> list[str]:
         notes.append(f"taken as equal, since only one of the runs tells it: {', '.join(unknown)}")
     if base.seed != candidate.seed:
         notes.append(f"seeds differ: {base.seed} against {candidate.seed}")
-    notes += [f"made with other versions: {told}" for told in differing_fields(base.environment, candidate.environment)]
+    left, right = ({k: v for k, v in run.environment.items() if k not in _OF_THE_FILE} for run in (base, candidate))
+    notes += [f"made with other versions: {told}" for told in differing_fields(left, right)]
     return notes

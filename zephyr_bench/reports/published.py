@@ -33,6 +33,7 @@ class PublishedTable(Entry):
     benchmark: str
     metric: str | None = None  # of every figure that names none
     judge: str | None = None  # None: no judge, or not told
+    references: str | None = None  # reference answers that the judge was shown, where it was shown any
     figures: tuple[Figure, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -74,9 +74,9 @@ def measured(runs: Sequence[RunInfo], scores: Scores, labels: Labels) -> list[St
 
 
 def with_the_only_references(standings: Sequence[Standing]) -> list[Standing]:
-    """Standings that don't tell their references, as imports and papers, take those of all others of the judge.
+    """Runs that don't tell their references, as imports, take those of all others of the judge.
 
-    Where the others had several, they stay apart from all of them.
+    Where the others had several, they stay apart from all of them. A published figure has what its source tells.
     """
     known: dict[tuple[str, str | None], set[str]] = {}
     for standing in standings:
@@ -84,7 +84,9 @@ def with_the_only_references(standings: Sequence[Standing]) -> list[Standing]:
             known.setdefault((standing.benchmark, standing.judge), set()).add(standing.references)
     only = {key: next(iter(names)) for key, names in known.items() if len(names) == 1}
     return [
-        replace(standing, references=standing.references or only.get((standing.benchmark, standing.judge)))
+        standing
+        if standing.published
+        else replace(standing, references=standing.references or only.get((standing.benchmark, standing.judge)))
         for standing in standings
     ]
 
@@ -151,6 +153,8 @@ def _conditions(run: RunInfo) -> str:
 
 def _odd(run: RunInfo, usual: RunInfo, labels: Labels) -> list[str]:
     remarks = []
+    if unjudged := run.environment.get("not_judged"):
+        remarks.append(f"{unjudged} turns without a judgment")
     if is_limited(run):
         remarks.append(f"only the first questions: --limit {run.protocol['limit']}")
     against = labels[usual.model_fingerprint, usual.model]
@@ -170,13 +174,13 @@ def _without_limit(run: RunInfo) -> dict[str, Any]:
 
 def from_published(sources: Sequence[Published]) -> list[Standing]:
     """A standing for each model of each published table; figures of one place and judge stay together."""
-    grouped: dict[tuple[str, str, str | None, str], list[tuple[Score, str]]] = {}
+    grouped: dict[tuple[str, str, str | None, str | None, str], list[tuple[Score, str]]] = {}
     for source in sources:
         for table in source.tables:
             for figure in table.figures:
                 metric = figure.metric or table.metric or ""
                 score = Score(metric, figure.value, figure.stderr, figure.n or 0)
-                key = (figure.model, table.benchmark, table.judge, source.source)
+                key = (figure.model, table.benchmark, table.judge, table.references, source.source)
                 grouped.setdefault(key, []).append((score, figure.note))
     return [
         Standing(
@@ -187,7 +191,8 @@ def from_published(sources: Sequence[Published]) -> list[Standing]:
             scores=tuple(score for score, _ in figures),
             run=None,
             source=source,
+            references=references,
             figure_notes=tuple((score.metric, note) for score, note in figures if note),
         )
-        for (model, benchmark, judge, source), figures in grouped.items()
+        for (model, benchmark, judge, references, source), figures in grouped.items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,7 +51,8 @@ class RunInfo:
     def references(self) -> str | None:
         """Name of the reference answers that a judge was shown; None where there are none, or it isn't known."""
         found = self.protocol.get("references")
-        return found if isinstance(found, str) else None
+        known = isinstance(found, str) and not re.fullmatch("[0-9a-f]{64}", found)  # once the file's hash stood here
+        return str(found) if known else None
 
     @property
     def rivals(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.errors import UserError
 from zephyr_bench.judges import open_judge
 from zephyr_bench.progress import Progress
+from zephyr_bench.reports.leaderboard import render_leaderboard
 from zephyr_bench.store import Store
 
 LIMIT = 2  # questions, of two turns each
@@ -84,6 +85,7 @@ def test_one_models_loss_is_the_others_win(store: Store, models: dict[str, Path]
     outcomes = [run(store, models[name], "mt-bench-mini-pairwise", baselines=["all"]) for name in ("one", "two")]
     scores = [{score.metric: score.value for score in outcome.scores} for outcome in outcomes]
     assert [store.run(outcome.run).rivals for outcome in outcomes] == [("all",), ("all",)], "one table ranks both"
+    assert "asked otherwise" not in render_leaderboard(store, {}, format="table"), "each meets others, by design"
     assert scores[0]["win-rate"] == scores[1]["loss-rate"]
     assert scores[0]["win-rate-adjusted"] + scores[1]["win-rate-adjusted"] == 100  # type: ignore[operator]
 
@@ -106,6 +108,16 @@ def test_a_rival_without_answers_is_told_before_any_work(
         run(store, models["one"], "mt-bench-mini-pairwise", baselines=baselines)
     assert told in str(caught.value)
     assert len(store.runs()) == runs
+
+
+def test_two_checkpoints_of_one_name_are_told_apart(store: Store, models: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    old = shutil.copytree(models["one"], tmp_path / "two" / "two")  # another checkpoint that is called two
+    for model in (models["two"], old):
+        run(store, model, "mt-bench-mini")
+    outcome = run(store, models["two"], "mt-bench-mini-pairwise", baselines=["two"])
+    (rival,) = store.run(outcome.run).rivals
+    assert rival.startswith("two@")
 
 
 def test_all_without_others_is_told(store: Store, models: dict[str, Path]) -> None:

@@ -83,6 +83,36 @@ def test_pairs_made_here_have_the_runs_model_first(store: Store, tmp_path: Path)
     assert {path.name for path in (tmp_path / "out" / "model_answer").iterdir()} == {"a.jsonl", "b.jsonl"}
 
 
+def test_a_pair_that_both_models_runs_hold_comes_out_once(store: Store, tmp_path: Path) -> None:
+    ours, theirs = answers_of("a", "2"), answers_of("b", "3")
+    first, second = Match(ASKED, 1, ours, theirs), Match(ASKED, 1, theirs, ours)
+    judged = [(match, Judgment(match.key("sha256:r"), "rubric", 0.5)) for match in (first, second)]
+    verdict = of_both(judged[0][1], judged[1][1])
+    runs = [
+        own_run(store, model, (*ours, *theirs), judged, pair_samples(match, verdict, rival=rival), "mt-bench-pairwise")
+        for model, rival, match in (("a", "b", first), ("b", "a", second))
+    ]
+    export_fastchat(store, runs, tmp_path / "out")
+    (row,) = read(tmp_path / "out" / "model_judgment" / "rubric_pair.jsonl")
+    assert (row["model_1"], row["model_2"]) == ("a", "b")
+
+
+def test_grades_by_other_references_go_into_different_folders(store: Store, tmp_path: Path) -> None:
+    answers = answers_of("a", "2")
+    runs = []
+    for references in ("gpt-4", "gpt-4-0125-preview"):
+        store.put_model(fingerprint="sha256:a", name="a", location="here")
+        start = RunStart("mt-bench", "a", "sha256:a", "sha256:a", "gpt-4", "sha256:r", {"references": references})
+        run = store.start_run(start)
+        run.add_answers((ASKED, answer) for answer in answers)
+        run.add_judgments([graded(answers, 3.0)])
+        run.finish("complete", [])
+        runs.append(run.id)
+    with pytest.raises(UserError, match="were judged by gpt-4 with other references"):
+        export_fastchat(store, runs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_repeats_are_choices_and_answers_without_a_text_are_left_out(store: Store, tmp_path: Path) -> None:
     answers = (*answers_of("a", "2", "4"), *answers_of("a", "two", None, replicate=1), *answers_of("b", None))
     run = own_run(store, "a", answers, [], [])

@@ -51,7 +51,7 @@ def test_one_judge_is_one_run_whatever_its_prompts(store: Store, tmp_path: Path)
     run = store.run(done[0].run)
     assert (run.status, run.note, run.seed, run.benchmark) == ("complete", "imported", 0, "mt-bench")
     assert run.environment["imported"] == "fastchat"
-    assert run.protocol == {}
+    assert run.protocol == {"references": "others"}, "a prompt for math that quotes none of the known answers"
 
 
 def test_rows_of_one_answer_are_repeats_and_all_count(store: Store, tmp_path: Path) -> None:
@@ -71,6 +71,27 @@ def test_minus_1_and_null_are_missing_with_a_reason_and_counted(store: Store, tm
     ]
     (whole, *_) = store.scores_of([done.run])[done.run]
     assert (whole.value, whole.n, whole.missing) == (8.0, 1, 2)
+
+
+def test_a_failed_call_is_told_apart_from_an_unread_reply(store: Store, tmp_path: Path) -> None:
+    put_rows(store, tmp_path, [single("m", score=-1, judgment="$ERROR$"), single("m", 82, score=-1, judgment="Well.")])
+    reasons = [sample.reason for sample in store.samples_of(only_run(store).id)]
+    assert reasons == [
+        "FastChat's $ERROR$: the call to the judge failed",
+        "FastChat's -1: no score was read from the reply",
+    ]
+
+
+def test_answers_to_other_questions_are_no_baseline(store: Store, tmp_path: Path) -> None:
+    benchmark = open_benchmark("mt-bench-mini")
+    assert isinstance(benchmark, MtBench)
+    rows = [answer("base", question.id, ("one", "two")) for question in benchmark.questions]
+    asked = [{"question_id": q.id, "category": q.category, "turns": ["Other?", "And?"]} for q in benchmark.questions]
+    files = [write(tmp_path / "a.jsonl", rows), write(tmp_path / "question.jsonl", asked[:1])]
+    add_to_store(store, read_fastchat(files, benchmark))
+    own = ModelSource("mine", "here", "sha256:mine")
+    with pytest.raises(UserError, match="the store has not all the answers of it"):
+        find_rivals(store, ["base"], own, benchmark.questions, asked="mt-bench-mini", compared="mt-bench-mini-pairwise")
 
 
 def test_a_score_off_the_scale_is_taken_as_it_is(store: Store, tmp_path: Path) -> None:
@@ -114,7 +135,8 @@ def test_imported_answers_are_a_baseline_for_ones_own_model(store: Store, tmp_pa
     rows = [answer("base", question.id, ("one", "two")) for question in benchmark.questions]
     add_to_store(store, read_fastchat([write(tmp_path / "a.jsonl", rows)], benchmark))
     own = ModelSource("mine", "here", "sha256:mine")
-    (rival,) = find_rivals(store, ["base"], own, benchmark.questions, benchmarks=["mt-bench-mini"])
+    asked, compared = "mt-bench-mini", "mt-bench-mini-pairwise"
+    (rival,) = find_rivals(store, ["base"], own, benchmark.questions, asked=asked, compared=compared)
     assert {answers[1].text for answers in rival.answers.values()} == {"two"}
 
 
@@ -311,7 +333,7 @@ def test_the_references_are_read_from_the_judges_prompts(name: str, store: Store
     put(store, write(tmp_path / "a.jsonl", rows))
     assert only_run(store).references == name
     put(store, write(tmp_path / "b.jsonl", [*rows, single("m", 102, judge=["gpt-4", "single-math-v1"])]))
-    assert store.runs()[0].references is None  # a prompt with references of its own
+    assert store.runs()[0].references == "others"  # a prompt with references of its own
 
 
 def test_real_judgments_tell_their_references(store: Store, real_files: Path) -> None:

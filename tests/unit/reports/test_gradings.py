@@ -78,6 +78,31 @@ def test_repeats_are_averaged_before_runs_are_paired(store: Store, add_run: AddR
     assert (headline["base"], headline["candidate"], headline["difference"], headline["n"]) == (6.5, 7.5, 1.0, 2)
 
 
+def test_published_figures_have_the_references_of_their_source_only(store: Store, add_run: AddRun) -> None:
+    add_run("ours", "mt-bench", scores=graded(5.0), protocol=CORRECTED, judge="gpt-4")
+    text = render_leaderboard(store, {"mt-bench": "score"}, format="table", benchmark="mt-bench", published=True)
+    rows = {" ".join(line.split()) for line in text.splitlines()}
+    assert any(row.startswith("ours gpt-4 gpt-4-0125-preview 5.00") for row in rows)
+    assert any(row.startswith("zephyr-7b-beta † ¹ gpt-4 gpt-4 7.34") for row in rows)
+
+
+def test_runs_against_other_rivals_are_not_compared(store: Store, add_run: AddRun) -> None:
+    ids = []
+    for name, rival in (("a", "weak"), ("b", "strong")):
+        samples = pair_run(1.0, 0.0, rival=rival)
+        protocol = {"rivals": [rival]}
+        ids.append(add_run(name, "mt-bench-pairwise", samples=samples, scores=pair_scores(samples), protocol=protocol))
+    with pytest.raises(UserError, match=r"nothing to compare: .* against weak by rubric, .* against strong by rubric"):
+        render_comparison(store, *ids, format="table")
+
+
+def test_answers_without_scores_take_no_part(store: Store, add_run: AddRun) -> None:
+    add_run("a", "mt-bench", scores=[], judge=None)
+    add_run("b", "mt-bench", scores=[], judge=None)
+    with pytest.raises(UserError, match="has no complete run"):
+        render_comparison(store, "a", "b", format="table")
+
+
 def pair_run(*values: float, rival: str = "base") -> list[SampleScore]:
     return [
         SampleScore(f"q{number}", ("math", "writing")[number % 2], metric, value, 1, None, rival)
