@@ -23,7 +23,6 @@ from zephyr_bench.interop.fastchat_export import export_fastchat  # noqa: E402
 from zephyr_bench.interop.fastchat_import import add_to_store, read_fastchat  # noqa: E402
 from zephyr_bench.store import Store  # noqa: E402
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "mt_bench"
 Row = dict[str, Any]
 Figures = dict[str, dict[str, float]]  # model -> metric -> value
 
@@ -86,19 +85,17 @@ def by_judge(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return found
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is absent")
 @pytest.mark.parametrize("name", ["orpo", "llama3"])
-def test_real_judgments_have_fastchats_scores(name: str, tmp_path: Path) -> None:
+def test_real_judgments_have_fastchats_scores(name: str, real_mt_bench: Path, tmp_path: Path) -> None:
     """Rows that stand twice and scores of -1 among them."""
     path = tmp_path / "gpt-4_single.jsonl"
-    path.write_bytes(gzip.decompress((REAL / f"{name}_gpt-4_single.jsonl.gz").read_bytes()))
+    path.write_bytes(gzip.decompress((real_mt_bench / f"{name}_gpt-4_single.jsonl.gz").read_bytes()))
     same(our_figures(path, "score", "turn-1", "turn-2")["gpt-4"], their_scores(path))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is absent")
-def test_real_judgments_as_pairs_have_fastchats_rates(tmp_path: Path) -> None:
+def test_real_judgments_as_pairs_have_fastchats_rates(real_mt_bench: Path, tmp_path: Path) -> None:
     """Four models' real grades, compared as FastChat compares those of a single-answer judge."""
-    lines = gzip.decompress((REAL / "orpo_gpt-4_single.jsonl.gz").read_bytes()).splitlines()
+    lines = gzip.decompress((real_mt_bench / "orpo_gpt-4_single.jsonl.gz").read_bytes()).splitlines()
     grades = {(row["model"], row["question_id"], row["turn"]): row["score"] for row in map(json.loads, lines)}
     models = sorted({model for model, _, _ in grades})
     asked = sorted({(question, turn) for _, question, turn in grades})

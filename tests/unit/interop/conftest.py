@@ -14,12 +14,3 @@ from zephyr_bench.store import Store
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store(f"sqlite:///{tmp_path / 'results.db'}") as opened:
         yield opened
-
-
-@pytest.fixture
-def real_files() -> Path:
-    """GPT-4's judgments of real models, which are never copied into this repository."""
-    folder = Path(__file__).resolve().parents[4] / "shared" / "data" / "mt_bench"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent")
-    return folder

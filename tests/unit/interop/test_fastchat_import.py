@@ -336,8 +336,8 @@ def test_the_references_are_read_from_the_judges_prompts(name: str, store: Store
     assert store.runs()[0].references == "others"  # a prompt with references of its own
 
 
-def test_real_judgments_tell_their_references(store: Store, real_files: Path) -> None:
-    done = put(store, real_files / "orpo_gpt-4_single.jsonl.gz", real_files / "llama3_gpt-4_single.jsonl.gz")
+def test_real_judgments_tell_their_references(store: Store, real_mt_bench: Path) -> None:
+    done = put(store, real_mt_bench / "orpo_gpt-4_single.jsonl.gz", real_mt_bench / "llama3_gpt-4_single.jsonl.gz")
     assert {store.run(run.run).references for run in done} == {"gpt-4"}
     assert [(run.judgments, run.without_score) for run in done] == [
         (160, 0),

@@ -35,8 +35,8 @@ def rows_below(folder: Path, pattern: str) -> list[Row]:
     return [row for path in sorted(folder.glob(pattern)) for row in read(path)]
 
 
-def test_real_judgments_and_answers_come_back(real_files: Path, tmp_path: Path) -> None:
-    paths = sorted(real_files.glob("*.jsonl.gz"))
+def test_real_judgments_and_answers_come_back(real_mt_bench: Path, tmp_path: Path) -> None:
+    paths = sorted(real_mt_bench.glob("*.jsonl.gz"))
     whole = [json.loads(line) for path in paths for line in gzip.decompress(path.read_bytes()).splitlines()]
     out = there_and_back(tmp_path, *paths)
     assert multiset(rows_below(out, "model_judgment/*")) == multiset(row for row in whole if "judgment" in row)
