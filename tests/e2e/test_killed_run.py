@@ -67,7 +67,7 @@ def check_killed_run(model: str | Path, folder: Path, *more: str, rows: int) -> 
     with sqlite3.connect(broken) as connection:
         after = dict(connection.execute("select key, created from answers").fetchall())
     assert stored >= rows
-    assert {key: after[key] for key in before} == before, "a stored answer was made again"
+    assert {key: after[key] for key in before} == before, "a stored answer was replaced"
     assert resumed == scores(mtbench(model, unbroken, *more))
     runs = subprocess.run(
         [COMMAND, "runs", "--store", f"sqlite:///{broken}", "--format", "json"],
