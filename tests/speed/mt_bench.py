@@ -30,7 +30,7 @@ from zephyr_bench.benchmarks.asking import ask
 from zephyr_bench.benchmarks.evaluate import recorded_run
 from zephyr_bench.benchmarks.mt_bench import MtBench
 from zephyr_bench.benchmarks.protocol import Job
-from zephyr_bench.engines import open_engine
+from zephyr_bench.engines import decoding, open_engine
 from zephyr_bench.engines.chat_tokens import encode_chat
 from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.progress import Progress
@@ -44,20 +44,17 @@ NEAR_TIE = 1e-2  # between two tokens' logits
 Replies = dict[str, list[tuple[int, ...]]]  # question -> the new tokens of each turn, end token included
 
 
-class Listening:
-    """The engine's tokenizer, which remembers the tokens of each text: an engine's result has no tokens."""
+def tokens_by_key() -> dict[str, tuple[int, ...]]:
+    """Filled with each answer's tokens as the engine ends it: a result has only its text, which others may give too."""
+    found: dict[str, tuple[int, ...]] = {}
+    result_of = decoding._generation
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.tokens: dict[str, tuple[int, ...]] = {}
+    def listening(row: Any, text: str, reason: str) -> Any:
+        found[row.request.key] = tuple(row.made)
+        return result_of(row, text, reason)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-    def decode(self, tokens: Sequence[int], **options: Any) -> str:
-        text = str(self._tokenizer.decode(tokens, **options))
-        self.tokens[text] = tuple(tokens)
-        return text
+    decoding._generation = listening
+    return found
 
 
 @dataclass
@@ -86,16 +83,10 @@ def main() -> None:
     load = os.getloadavg()[0]
     torch.set_num_threads(len(os.sched_getaffinity(0)))  # of the process, so the same for both
     engine: Any = open_engine("smollm2-135m-instruct", EngineOptions(device="cpu", dtype="float32"))
-    engine._weights.tokenizer = heard = Listening(engine._weights.tokenizer)
+    heard = tokens_by_key()
 
     def ours(asked: Sequence[Question]) -> Replies:
-        return {id: [new_tokens(answer) for answer in made] for id, made in answer_all(engine, asked).items()}
-
-    def new_tokens(answer: Answer) -> tuple[int, ...]:
-        end = (engine.end_token,) if answer.finish_reason == "stop" else ()
-        tokens = (*heard.tokens[answer.text or ""], *end)
-        assert len(tokens) == answer.completion_tokens
-        return tokens
+        return {id: [heard[answer.key] for answer in made] for id, made in answer_all(engine, asked).items()}
 
     def peer(asked: Sequence[Question]) -> Replies:
         return {question.id: answer_alone(engine, question) for question in asked}
