@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+def let_add_bos(tokenizer: Any, *, and_eos: bool = False) -> None:
+    """BOS before any text that is encoded with special tokens, as Llama's and Mistral's tokenizers put it."""
+    from tokenizers import processors
+
+    ends = {"<|im_start|>": tokenizer.bos_token_id, **({"<|im_end|>": tokenizer.eos_token_id} if and_eos else {})}
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A" + (" <|im_end|>" if and_eos else ""), special_tokens=list(ends.items())
+    )
 
 
 def make_tiny_model(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,25 +132,35 @@ def load_model(path: Path, model: type[Model]) -> Model:
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each line that is not blank. Raises UserError naming the line."""
     try:
-        file = path.open(encoding="utf-8")
+        file = path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}.") from None
     with file:
-        number = 0
-        try:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise UserError(f"{path} line {number}: expected a JSON object, found {type(row).__name__}.")
-                yield number, row
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} line {number}: malformed JSON: {error.msg} at column {error.colno}.") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{path} line {number + 1}: is not UTF-8 text.") from None
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, nesting without end
-            raise UserError(f"{path} line {number}: malformed JSON: {error}.") from None
+        yield from objects_of((line for chunk in file for line in chunk.splitlines()), path)
+
+
+def objects_of(
+    lines: Iterable[bytes], path: Path, *, parse: Callable[[str], Any] = json.loads
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) of each line of a file that is not blank. Raises UserError naming file and line.
+
+    `parse` may refuse what it reads with a ValueError.
+    """
+    number = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            row = parse(line.decode())
+            if not isinstance(row, dict):
+                raise UserError(f"{path} line {number}: expected a JSON object, found {type(row).__name__}.")
+            yield number, row
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} line {number}: malformed JSON: {error.msg} at column {error.colno}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} line {number}: is not UTF-8 text.") from None
+    except (ValueError, RecursionError) as error:  # a number that is none or too long, nesting without end
+        raise UserError(f"{path} line {number}: malformed JSON: {error}.") from None
 
 
 def read_jsonl_as(path: Path, model: type[Model]) -> Iterator[tuple[int, Model]]:

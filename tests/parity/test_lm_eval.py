@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from lm_eval.api.instance import Instance
+from tiny_model import let_add_bos
 
 from zephyr_bench.engines import open_engine
 from zephyr_bench.engines.lm_eval_model import EngineLM
@@ -45,14 +46,11 @@ def with_bos(tiny_model_dir: Path, folder: Path) -> Path:
     """The tiny model, with a tokenizer that puts BOS before every text."""
     import shutil
 
-    from tokenizers import processors
     from transformers import AutoTokenizer
 
     shutil.copytree(tiny_model_dir, folder)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|im_start|> $A", special_tokens=[("<|im_start|>", tokenizer.bos_token_id)]
-    )
+    let_add_bos(tokenizer)
     tokenizer.save_pretrained(folder)
     return folder
 

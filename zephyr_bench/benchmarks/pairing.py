@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zephyr_bench.benchmarks.grading import grade
+from zephyr_bench.benchmarks.grading import grade, judge_of
 from zephyr_bench.benchmarks.protocol import Job
-from zephyr_bench.errors import UserError
 from zephyr_bench.records import Judgment, Match, SampleScore, Score
 from zephyr_bench.stats.means import clustered_mean
 
@@ -51,10 +50,9 @@ def pair_protocol(rivals: Sequence[str], *, everybody: bool) -> dict[str, Any]:
 
 def grade_pairs(job: Job, matches: Sequence[Match]) -> Iterator[tuple[Match, PairVerdict]]:
     """(match, verdict) of each pair once both orders are judged; each judgment is stored as it is made."""
-    if job.judge is None:
-        raise UserError("this benchmark needs a judge: name one with --judge.")
+    judge = judge_of(job)
     turned = [exchanged(match) for match in matches]
-    keys = [tuple(m.key(job.judge.fingerprint) for m in both) for both in zip(matches, turned, strict=True)]
+    keys = [tuple(m.key(judge.fingerprint) for m in both) for both in zip(matches, turned, strict=True)]
     concerned: dict[str, dict[int, None]] = {}  # key of a judgment -> numbers of the pairs that it is of
     for number, both in enumerate(keys):
         for key in both:

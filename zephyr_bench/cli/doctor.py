@@ -166,11 +166,10 @@ def _declared_ends(location: str, options: EngineOptions) -> frozenset[int]:
     """The end tokens of the generation config that transformers loads beside the weights."""
     from transformers import GenerationConfig
 
-    from zephyr_bench.engines.loading import load_config
+    from zephyr_bench.engines.loading import declared_ends, load_config
 
     try:
         config = GenerationConfig.from_pretrained(location)
     except OSError:  # as transformers, where generation_config.json is absent
         config = GenerationConfig.from_model_config(load_config(location, options))
-    declared = config.eos_token_id
-    return frozenset(declared if isinstance(declared, list) else () if declared is None else (declared,))
+    return declared_ends(config)

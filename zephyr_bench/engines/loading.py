@@ -155,9 +155,15 @@ def _readable(location: str) -> Iterator[None]:
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    declared = getattr(model.generation_config, "eos_token_id", None)
+    own = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+    return declared_ends(model.generation_config).union(own)
+
+
+def declared_ends(generation_config: Any) -> frozenset[int]:
+    """The end tokens that a generation config names: none, one or several."""
+    declared = getattr(generation_config, "eos_token_id", None)
     ends = declared if isinstance(declared, list) else [declared]
-    return frozenset(token for token in (*ends, tokenizer.eos_token_id) if token is not None)
+    return frozenset(token for token in ends if token is not None)
 
 
 def _batching(model: Any, options: EngineOptions) -> Batching:

@@ -17,7 +17,6 @@ from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.interop.fastchat_judgments import judge_fingerprint
 from zephyr_bench.interop.fastchat_plan import ImportedRun, Plan, pairwise, plan_runs
 from zephyr_bench.interop.fastchat_rows import read_rows
-from zephyr_bench.records import Answer
 from zephyr_bench.store import RunInfo, RunStart, Store
 
 
@@ -61,15 +60,13 @@ def add_to_store(store: Store, plan: Plan) -> list[Imported]:
 
 
 def _check_answers(store: Store, plan: Plan) -> None:
-    held: dict[str, tuple[Answer, RunInfo]] = {}
-    for run in store.runs():
-        held |= {answer.key: (answer, run) for answer in store.answers_of(run.id) if answer.key in plan.places}
+    stored = store.answers(plan.places)
     for key, (question, answer) in ((key, told) for run in plan.runs for key, told in run.answers.items()):
-        stored, where = held.get(key, (answer, None))
-        if where and answer.text is not None and stored.text not in (None, answer.text):
+        if key in stored and answer.text is not None and stored[key].text not in (None, answer.text):
+            where = next(run.id for run in store.runs() if any(a.key == key for a in store.answers_of(run.id)))
             raise UserError(
                 f"{plan.places[key]}: the store has another answer of {answer.model} to turn {answer.turn} of question "
-                f"{question.id}, in run {where.id}; delete that run, or import into another store (--store)."
+                f"{question.id}, in run {where}; delete that run, or import into another store (--store)."
             )
 
 

@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from zephyr_bench.errors import UserError
-from zephyr_bench.interop.json_lines import objects_of, read_each_once
+from zephyr_bench.interop.json_lines import objects_in, read_each_once
 from zephyr_bench.yaml_file import explain
 
 _LARGEST = 10**100  # a score may be off the judge's scale, but its square is to be a number
@@ -190,7 +190,7 @@ def read_rows(paths: Sequence[Path]) -> Rows:
     found: dict[type[_Row], list[Any]] = {kind: [] for kind in _KINDS}
     for path, content in read_each_once(paths):
         kind: type[_Row] | None = None
-        for number, raw in objects_of(content, path):
+        for number, raw in objects_in(content, path):
             place = f"{path} line {number}"
             this = _kind_of(raw, place)
             if kind not in (None, this):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_bench.errors import UserError
+from zephyr_bench.yaml_file import objects_of
 
 _GZIP = b"\x1f\x8b"
 
@@ -30,26 +31,16 @@ def read_each_once(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
             yield path, content
 
 
-def objects_of(content: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects_in(content: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each line that is not blank. Raises UserError naming file and line.
 
     NaN and infinities are refused: they are no JSON, and a missing value must not pass for a number.
     """
-    number = 0
-    try:
-        for number, line in enumerate(content.split(b"\n"), start=1):
-            if not line.strip():
-                continue
-            row = json.loads(line.decode(), parse_constant=_refused, parse_float=_finite)
-            if not isinstance(row, dict):
-                raise UserError(f"{path} line {number}: expected a JSON object, found {type(row).__name__}.")
-            yield number, row
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} line {number}: malformed JSON: {error.msg} at column {error.colno}.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} line {number}: is not UTF-8 text.") from None
-    except (ValueError, RecursionError) as error:  # a number that is none or too long, nesting without end
-        raise UserError(f"{path} line {number}: malformed JSON: {error}.") from None
+    return objects_of(content.split(b"\n"), path, parse=_strict)
+
+
+def _strict(line: str) -> Any:
+    return json.loads(line, parse_constant=_refused, parse_float=_finite)
 
 
 def _content(path: Path) -> bytes:

@@ -77,6 +77,11 @@ def rows_by_key(
     return {key: found[key] for key in wanted if key in found}
 
 
+def answers_by_key(connection: Connection, keys: Iterable[str]) -> dict[str, Answer]:
+    """Key -> answer, of the keys that are stored."""
+    return {key: Answer(*row) for key, row in rows_by_key(connection, ANSWER, keys).items()}
+
+
 def number(value: float | None, what: str) -> float | None:
     """As a plain float. Raises ValueError for NaN: a missing value is None, with a reason."""
     if value is None:

@@ -43,8 +43,7 @@ class RunWriter:
     def answers(self, keys: Iterable[str]) -> dict[str, Answer]:
         """The answers that the store has, from any run, for those keys."""
         with self._database.read() as connection:
-            found = rows.rows_by_key(connection, rows.ANSWER, keys)
-        return {key: Answer(*row) for key, row in found.items()}
+            return rows.answers_by_key(connection, keys)
 
     def judgments(self, keys: Iterable[str]) -> dict[str, Judgment]:
         """The judgments that the store has, from any run, for those keys."""

@@ -159,6 +159,11 @@ class Store:
             query = query.where(run_answers.c.run == run.number).order_by(answers.c.created, answers.c.key)
             return [Answer(*row) for row in connection.execute(query)]
 
+    def answers(self, keys: Iterable[str]) -> dict[str, Answer]:
+        """The answers that the store has for those keys."""
+        with self._database.read() as connection:
+            return rows.answers_by_key(connection, keys)
+
     def judgments_of(self, run_id: str) -> list[Judgment]:
         """The judgments that a run made or used, oldest first."""
         with self._database.read() as connection:

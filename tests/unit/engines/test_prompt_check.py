@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_model import CHAT_TEMPLATE, make_tiny_model
+from tiny_model import CHAT_TEMPLATE, let_add_bos, make_tiny_model
 
 from zephyr_bench.engines import open_engine
 from zephyr_bench.engines.prompt_check import Finding, TwoTurnPrompt, findings, two_turn_prompt
@@ -42,14 +42,10 @@ def engine_with(tmp_path: Path) -> Callable[..., ScoringEngine]:
 
 
 def _let_tokenizer_add_bos(folder: Path) -> None:
-    """As Llama's and Mistral's tokenizers do, where a text is encoded with special tokens."""
-    from tokenizers import processors
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|im_start|> $A", special_tokens=[("<|im_start|>", BOS)]
-    )
+    let_add_bos(tokenizer)
     tokenizer.save_pretrained(folder)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_model import let_add_bos
 
 from zephyr_bench.engines.chat_tokens import encode_chat
 from zephyr_bench.errors import UserError
@@ -45,7 +46,6 @@ def test_tokens_are_those_of_the_whole_rendered_chat(tokenizer: Any) -> None:
 
 def test_a_row_begins_with_the_one_bos_that_answering_begins_with(tiny_model_dir: Path) -> None:
     """As with Zephyr: the template writes no BOS, and the tokenizer puts one before any text."""
-    from tokenizers import processors
     from transformers import AutoTokenizer
 
     adds_bos = AutoTokenizer.from_pretrained(tiny_model_dir)
@@ -53,9 +53,7 @@ def test_a_row_begins_with_the_one_bos_that_answering_begins_with(tiny_model_dir
         "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
     )
-    adds_bos.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|im_start|> $A <|im_end|>", special_tokens=[("<|im_start|>", 1), ("<|im_end|>", 2)]
-    )
+    let_add_bos(adds_bos, and_eos=True)
     asked = encode_chat(
         adds_bos.encode, adds_bos.apply_chat_template(CHAT[:1], tokenize=False, add_generation_prompt=True)
     )
