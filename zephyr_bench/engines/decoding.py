@@ -8,10 +8,8 @@ run taken up again computes the rest in the very batches of an unbroken one. Kno
 
 from __future__ import annotations
 
-import random
-from bisect import insort_left
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,38 +17,13 @@ import torch
 from zephyr_bench.engines import kv_cache
 from zephyr_bench.engines.loading import Batching, LoadedModel
 from zephyr_bench.engines.protocol import CompletionRequest
+from zephyr_bench.engines.rows import Begun, Follow, Queue, Row, Rows, common_beginning, groups
 from zephyr_bench.engines.sampling import choose
-from zephyr_bench.errors import UserError
 from zephyr_bench.records import Generation
 
 _REFILL_SHARE = 4  # new prompts are read when a quarter of the places is free
 _STOP_SLACK = 4  # tokens looked at before the longest stop string: the first may decode differently alone
 _NO_TOKEN = 0  # stands where a known row's token would be: nobody reads what is computed from it
-
-
-@dataclass
-class _Row:
-    request: CompletionRequest
-    limit: int  # new tokens at most
-    follows: bool = False  # from the result of another
-    made: list[int] = field(default_factory=list)
-    chance: random.Random = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.chance = random.Random(self.request.sampling.seed)
-
-    @property
-    def known(self) -> Generation | None:
-        return self.request.made
-
-    @property
-    def length(self) -> int:
-        """Tokens of this row in the cache, once its last token is read."""
-        return len(self.request.prompt) + len(self.made)
-
-    @property
-    def longest(self) -> int:
-        return len(self.request.prompt) + self.limit
 
 
 @dataclass
@@ -66,32 +39,9 @@ class _Computed:
 class _Batch:
     """Rows under way. Nothing is computed while the results of all of them are known."""
 
-    rows: list[_Row]
+    rows: list[Row]
     columns: int  # of the cache
     computed: _Computed | None
-
-
-class _Queue:
-    """Prompts that wait: those that others may follow from, then those that follow; the longest first of each.
-
-    Of equals the earliest. A dialogue begun late would end alone, its second turn beside nothing.
-    """
-
-    def __init__(self) -> None:
-        self._rows: list[_Row] = []  # the next one stands last
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def add(self, row: _Row) -> None:
-        insort_left(self._rows, row, key=lambda waiting: (not waiting.follows, len(waiting.request.prompt)))
-
-    @property
-    def next(self) -> _Row:
-        return self._rows[-1]
-
-    def take(self) -> _Row:
-        return self._rows.pop()
 
 
 def decode(
@@ -99,42 +49,71 @@ def decode(
     requests: Iterable[CompletionRequest],
     *,
     max_length: int,
-    then: Callable[[Generation], Iterable[CompletionRequest]],
+    then: Follow,
 ) -> Iterator[Generation]:
     """Each request's continuation, as it ends, but for known ones.
 
-    `then` gives the requests that follow from a result, known or new. What it raises of a user's mistake (a second
-    turn too long for the model) is raised once everything else has ended.
+    `then` gives the requests that follow from a result; of a known one it is asked at once. What it raises of a user's
+    mistake (a template that refuses the chat) is raised once everything else has ended. A prompt that follows and
+    leaves no room for an answer has an empty one, cut at the length.
     """
-    queue = _Queue()
-    for request in requests:
-        queue.add(_Row(request, _limit(request, max_length)))
+    rows = Rows(then, max_length)
+    queue = Queue(map(rows.row, requests))
     running: _Batch | None = None
-    refused: UserError | None = None
     while queue or running:
+        going_on: list[_Batch] = []
+        computed: Iterable[tuple[_Batch, torch.Tensor | None]]
         if fresh := _admit(loaded.batching, queue, running):
-            ended, running = _start(loaded, fresh, running)
+            computed = (_read_prompts(loaded, group) for group in groups(fresh, loaded.batching.prompt_tokens))
+            going_on += [running] if running else []
         else:
             assert running is not None
-            ended, running = _advance(loaded, running, _step(loaded, running))
-        yield from (result for row, result in ended if row.known is None)
-        for _, result in ended:
-            try:
-                following = list(then(result))
-            except UserError as error:  # what is under way is finished first
-                refused = refused or error
-                continue
-            for request in following:
-                queue.add(_Row(request, _limit(request, max_length), follows=True))
-    if refused is not None:
-        raise refused
+            computed = [_step(loaded, running)]
+        for batch, logits in computed:
+            ended = _advance(loaded, batch, logits)
+            for number, result in ended.items():
+                following = yield from _told(rows, batch.rows[number], result)
+                for row in following:
+                    row.begun = _begun(row, batch, number, room=loaded.batching.begun_tokens - queue.begun)
+                    queue.add(row)
+            going_on += _without(batch, ended)
+        running = _merged(going_on)
+    if rows.refused is not None:
+        raise rows.refused
 
 
-def _limit(request: CompletionRequest, max_length: int) -> int:
-    return min(request.sampling.max_new_tokens, max_length - len(request.prompt))
+def _told(rows: Rows, row: Row, result: Generation) -> Generator[Generation, None, list[Row]]:
+    """Yields a new result, then what follows from it and has no room for an answer. Returns what follows and has."""
+    if row.known is None:
+        yield result
+    following: list[Row] = []
+    for after in rows.after(row, result):
+        if after.limit > 0:
+            following.append(after)
+        else:
+            following += yield from _told(rows, after, _generation(after, "", "length"))
+    return following
 
 
-def _admit(batching: Batching, queue: _Queue, running: _Batch | None) -> list[_Row]:
+def _begun(row: Row, batch: _Batch, number: int, *, room: int) -> Begun | None:
+    """What the prompt of a row that follows shares with the prompt that it follows, row `number` of the batch.
+
+    The answer between them is read again: of a stored answer that would have to be computed again, token by token.
+    """
+    before = batch.rows[number]
+    shared = common_beginning(before, row)
+    if not 0 < shared <= room:
+        return None
+    if row.known and not row.begins_others:
+        return Begun(shared)
+    if before.kept is None:
+        assert batch.computed is not None
+        start = batch.columns - (before.length - 1)  # the newest token is not in the cache yet
+        return Begun(shared, kv_cache.columns_of(batch.computed.cache, number, start, shared))
+    return Begun(shared, before.kept.first(shared))
+
+
+def _admit(batching: Batching, queue: Queue, running: _Batch | None) -> list[Row]:
     """The prompts to start now: none while few places are free."""
     if not queue:
         return []
@@ -143,7 +122,7 @@ def _admit(batching: Batching, queue: _Queue, running: _Batch | None) -> list[_R
     free = batching.rows_of(columns) - len(taken)
     if taken and free < max(1, batching.rows_of(columns) // _REFILL_SHARE):
         return []
-    fresh: list[_Row] = []
+    fresh: list[Row] = []
     while queue and len(fresh) < free:
         columns = max(columns, queue.next.longest)
         if (taken or fresh) and len(taken) + len(fresh) >= batching.rows_of(columns):
@@ -152,52 +131,38 @@ def _admit(batching: Batching, queue: _Queue, running: _Batch | None) -> list[_R
     return fresh
 
 
-def _start(
-    loaded: LoadedModel, rows: list[_Row], running: _Batch | None
-) -> tuple[list[tuple[_Row, Generation]], _Batch | None]:
-    """Reads prompts, those of like length together, so that little is padding; each gets its first token.
-
-    The rows join those that are running.
-    """
-    ended: list[tuple[_Row, Generation]] = []
-    batches = [running]
-    for group in _groups(sorted(rows, key=lambda row: -len(row.request.prompt)), loaded.batching.prompt_tokens):
-        ended_now, batch = _advance(loaded, *_read_prompts(loaded, group))
-        ended += ended_now
-        batches.append(batch)
-    return ended, _merged([batch for batch in batches if batch is not None])
-
-
-def _groups(rows: list[_Row], most_tokens: int) -> Iterator[list[_Row]]:
-    """Of so many tokens at most, padding included; `rows` come longest first."""
-    start = 0
-    while start < len(rows):
-        fit = max(1, most_tokens // len(rows[start].request.prompt))
-        yield rows[start : start + fit]
-        start += fit
-
-
 @torch.inference_mode()
-def _read_prompts(loaded: LoadedModel, rows: list[_Row]) -> tuple[_Batch, torch.Tensor | None]:
-    """The batch that the prompts begin, and the logits after each (rows, vocabulary)."""
-    columns = max(len(row.request.prompt) for row in rows)
-    if all(row.known for row in rows):
+def _read_prompts(loaded: LoadedModel, rows: list[Row]) -> tuple[_Batch, torch.Tensor | None]:
+    """The batch that the prompts begin, and the logits after each (rows, vocabulary).
+
+    The last `new` tokens of every prompt are read, so many that nobody lacks any: between what was read before and
+    what is read now there is no padding.
+    """
+    columns, new = max(len(row.prompt) for row in rows), max(row.unread for row in rows)
+    if all(row.known and not row.begins_others for row in rows):
         return _Batch(rows, columns, None), None
-    ids = torch.zeros(len(rows), columns, dtype=torch.long)  # (rows, columns)
+    ids = torch.zeros(len(rows), new, dtype=torch.long)  # (rows, new)
     for number, row in enumerate(rows):
-        prompt = row.request.prompt
-        ids[number, columns - len(prompt) :] = torch.tensor(prompt)
-    mask = _mask([len(row.request.prompt) for row in rows], columns)
+        tail = row.prompt[-new:]
+        ids[number, new - len(tail) :] = torch.tensor(tail)
+    mask = _mask([len(row.prompt) for row in rows], columns)
     ids, mask = ids.to(loaded.device), mask.to(loaded.device)
     cache = kv_cache.new_cache()
+    if columns > new:
+        begun = [row.begun.columns if row.begun else None for row in rows]
+        cache = kv_cache.begun_with(begun, [len(row.prompt) - new for row in rows])
     output = loaded.model(
         input_ids=ids,
         attention_mask=mask,
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),  # (rows, columns)
+        position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, -new:],  # (rows, new)
         past_key_values=cache,
         use_cache=True,
         **loaded.last_logits_only,
     )
+    for number, row in enumerate(rows):
+        row.begun = None
+        if row.known and row.begins_others:
+            row.kept = kv_cache.columns_of(cache, number, columns - len(row.prompt), len(row.prompt))
     return _Batch(rows, columns, _Computed(cache, mask, ids[:, -1])), output.logits[:, -1]
 
 
@@ -207,11 +172,11 @@ def _mask(lengths: list[int], columns: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _step(loaded: LoadedModel, batch: _Batch) -> torch.Tensor | None:
-    """Logits after each row's newest token (rows, vocabulary)."""
+def _step(loaded: LoadedModel, batch: _Batch) -> tuple[_Batch, torch.Tensor | None]:
+    """The batch, and the logits after each row's newest token (rows, vocabulary)."""
     batch.columns += 1
     if batch.computed is None:
-        return None
+        return batch, None
     computed = batch.computed
     computed.mask = torch.nn.functional.pad(computed.mask, (0, 1), value=1)
     positions = [row.length - 1 for row in batch.rows]
@@ -223,32 +188,24 @@ def _step(loaded: LoadedModel, batch: _Batch) -> torch.Tensor | None:
         use_cache=True,
         **loaded.last_logits_only,
     )
-    return output.logits[:, -1]
+    return batch, output.logits[:, -1]
 
 
-def _advance(
-    loaded: LoadedModel, batch: _Batch, logits: torch.Tensor | None
-) -> tuple[list[tuple[_Row, Generation]], _Batch | None]:
-    """Gives every row its next token; rows that end leave the batch."""
+def _advance(loaded: LoadedModel, batch: _Batch, logits: torch.Tensor | None) -> dict[int, Generation]:
+    """Gives every row its next token. The number of each row that ends, with its result."""
     tokens = [_NO_TOKEN] * len(batch.rows)
     if batch.computed is not None:
         assert logits is not None
         rows = batch.rows
         batch.computed.tokens = choose(logits, [row.request.sampling for row in rows], [row.chance for row in rows])
         tokens = batch.computed.tokens.tolist()
-    ended: list[tuple[_Row, Generation]] = []
-    alive: list[int] = []
-    for number, (row, token) in enumerate(zip(batch.rows, tokens, strict=True)):
+    for row, token in zip(batch.rows, tokens, strict=True):
         row.made.append(token)
-        result = _result(loaded, row)
-        if result is None:
-            alive.append(number)
-        else:
-            ended.append((row, result))
-    return ended, _keep(batch, alive) if ended else batch
+    results = ((number, _result(loaded, row)) for number, row in enumerate(batch.rows))
+    return {number: result for number, result in results if result is not None}
 
 
-def _result(loaded: LoadedModel, row: _Row) -> Generation | None:
+def _result(loaded: LoadedModel, row: Row) -> Generation | None:
     """The row's result if its newest token ended it."""
     if row.known is not None:
         return row.known if len(row.made) >= row.known.completion_tokens else None
@@ -263,7 +220,7 @@ def _result(loaded: LoadedModel, row: _Row) -> Generation | None:
     return None
 
 
-def _cut_at_stop(tokenizer: Any, row: _Row) -> str | None:
+def _cut_at_stop(tokenizer: Any, row: Row) -> str | None:
     """The text up to the first stop string, if any. Only the newest tokens are decoded at each step."""
     stops = row.request.sampling.stop
     tail = max(len(stop.encode()) for stop in stops) + _STOP_SLACK  # a token holds a byte or more
@@ -275,23 +232,27 @@ def _cut_at_stop(tokenizer: Any, row: _Row) -> str | None:
     return text[: min(found)] if found else None
 
 
-def _generation(row: _Row, text: str, reason: str) -> Generation:
-    return Generation(row.request.key, text, reason, len(row.request.prompt), len(row.made))
+def _generation(row: Row, text: str, reason: str) -> Generation:
+    return Generation(row.request.key, text, reason, len(row.prompt), len(row.made))
 
 
 @torch.inference_mode()
-def _keep(batch: _Batch, alive: list[int]) -> _Batch | None:
-    """The batch without its ended rows and without columns that only they needed."""
+def _without(batch: _Batch, ended: Mapping[int, Generation]) -> list[_Batch]:
+    """The batch without these rows, and without columns that only they needed; none if none is left."""
+    alive = [number for number in range(len(batch.rows)) if number not in ended]
     if not alive:
-        return None
+        return []
     rows = [batch.rows[number] for number in alive]
     columns = max(row.length for row in rows) - 1  # the newest token is not in the cache yet
-    if batch.computed is None or all(row.known for row in rows):
-        return _Batch(rows, columns, None)
     computed = batch.computed
+    if computed is None or all(row.known for row in rows):
+        return [_Batch(rows, columns, None)]
+    if not ended:
+        return [batch]
     where = torch.tensor(alive, device=computed.tokens.device)
     kv_cache.keep(computed.cache, where, columns=columns)
-    return _Batch(rows, columns, _Computed(computed.cache, computed.mask[where][:, -columns:], computed.tokens[where]))
+    computed = _Computed(computed.cache, computed.mask[where][:, -columns:], computed.tokens[where])
+    return [_Batch(rows, columns, computed)]
 
 
 @torch.inference_mode()

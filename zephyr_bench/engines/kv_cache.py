@@ -7,6 +7,7 @@ time). Rows end at the same column, so batches are joined by padding on the left
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -88,6 +89,42 @@ def joined(caches: Sequence[Cache]) -> Cache:
 
 def _padded(tensor: torch.Tensor, columns: int) -> torch.Tensor:
     return torch.nn.functional.pad(tensor, (0, 0, columns - tensor.shape[-2], 0))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Some columns of one row: each layer's keys and values (heads, columns, width)."""
+
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+
+    def first(self, columns: int) -> Columns:
+        return Columns(tuple((keys[:, :columns], values[:, :columns]) for keys, values in self.layers))
+
+
+@torch.inference_mode()
+def columns_of(cache: Cache, row: int, start: int, count: int) -> Columns:
+    """A copy of `count` columns of a row."""
+    cut = slice(start, start + count)
+    return Columns(
+        tuple((layer.keys[row, :, cut].clone(), layer.values[row, :, cut].clone()) for layer in cache.layers)
+    )
+
+
+@torch.inference_mode()
+def begun_with(beginnings: Sequence[Columns | None], lengths: Sequence[int]) -> Cache:
+    """A row of the first `length` columns of each, padded on the left; zeros for None. One at least isn't None."""
+    columns = max(lengths)
+    layers: list[GrowingLayer] = []
+    for number, (keys, values) in enumerate(next(some for some in beginnings if some).layers):
+        both = [part.new_zeros(len(lengths), len(part), columns, part.shape[-1]) for part in (keys, values)]
+        for row, (beginning, length) in enumerate(zip(beginnings, lengths, strict=True)):
+            if beginning and length > 0:
+                for whole, part in zip(both, beginning.layers[number], strict=True):
+                    whole[row, :, columns - length :] = part[:, :length]
+        layer = GrowingLayer()
+        layer.set(both[0], both[1])
+        layers.append(layer)
+    return Cache(layers=layers)
 
 
 @torch.inference_mode()

@@ -19,10 +19,11 @@ from zephyr_bench.errors import UserError, did_you_mean
 _DTYPES = ("float32", "bfloat16", "float16")
 # keys and values of a layer are all that our cache holds; recurrent states are something else
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
-_CPU_KV_BYTES = 1 << 30  # beside weights and activations, in a machine of a few GiB
+_CPU_KV_BYTES = 3 << 29  # beside weights and activations, in a machine of a few GiB
 _CPU_ROWS = 64  # twice as many gain a tenth more, and need the memory
 _GPU_ROWS = 256
 _GPU_KV_SHARE = 0.6  # of the memory that is free once the weights are there
+_BEGUN_SHARE = 3  # a third as much again as the batch's keys and values
 _CPU_FORWARD_TOKENS = 4096
 _CPU_PROMPT_TOKENS = 1024  # more are read slower, and need more padding
 _GPU_FORWARD_TOKENS = 32768
@@ -36,6 +37,7 @@ class Batching:
     kv_tokens: int  # rows times columns of the key-value cache
     forward_tokens: int  # rows times columns of one forward pass that scores
     prompt_tokens: int  # rows times columns of one that reads prompts
+    begun_tokens: int  # whose keys and values are held, outside any batch, for prompts that begin with them
 
     def rows_of(self, columns: int) -> int:
         """How many sequences of that length may run together; at least one."""
@@ -170,16 +172,18 @@ def _batching(model: Any, options: EngineOptions) -> Batching:
     on_gpu = model.device.type == "cuda"
     forward_tokens = _GPU_FORWARD_TOKENS if on_gpu else _CPU_FORWARD_TOKENS
     prompt_tokens = _GPU_FORWARD_TOKENS if on_gpu else _CPU_PROMPT_TOKENS
-    if options.batch_size is not None:
-        return Batching(options.batch_size, 1 << 62, forward_tokens, prompt_tokens)
     kv_bytes = _CPU_KV_BYTES
     if on_gpu:
         import torch
 
         free, _ = torch.cuda.mem_get_info(model.device)
         kv_bytes = int(free * _GPU_KV_SHARE)
+    kv_tokens = kv_bytes // _kv_bytes_per_token(model)
+    begun_tokens = kv_tokens // _BEGUN_SHARE
+    if options.batch_size is not None:
+        return Batching(options.batch_size, 1 << 62, forward_tokens, prompt_tokens, begun_tokens)
     rows = _GPU_ROWS if on_gpu else _CPU_ROWS
-    return Batching(rows, kv_bytes // _kv_bytes_per_token(model), forward_tokens, prompt_tokens)
+    return Batching(rows, kv_tokens, forward_tokens, prompt_tokens, begun_tokens)
 
 
 def _kv_bytes_per_token(model: Any) -> int:

@@ -65,11 +65,12 @@ class Engine(Protocol):
     def generate(self, requests: Iterable[GenerationRequest], *, then: FollowUp | None = None) -> Iterator[Generation]:
         """Each request's result exactly once, as it finishes, in any order; nothing for one that is `made`.
 
-        `then` is told of each result, made or new, once the caller has taken it, and what it gives back is
-        asked beside the rest. A result does not depend on the other requests beyond floating point; temperature 0 is
-        greedy, and otherwise the request's own seed decides. `text` holds neither special tokens nor
-        the stop string. Raises UserError (no chat template, prompt too long for the model) before
-        the first result where it can, ServiceError where a server failed for good.
+        `then` is told of each result, a new one once the caller has taken it, and what it gives back is asked beside
+        the rest; where that leaves no room for an answer, the answer is empty and cut at the length. A
+        result does not depend on the other requests beyond floating point; temperature 0 is greedy, and otherwise the
+        request's own seed decides. `text` holds neither special tokens nor the stop string. Raises UserError (no chat
+        template, prompt too long for the model) before the first result where it can, ServiceError where a server
+        failed for good.
         """
         ...
 

@@ -86,10 +86,7 @@ class TransformersEngine:
     def generate(self, requests: Iterable[GenerationRequest], *, then: FollowUp | None = None) -> Iterator[Generation]:
         first = self._checked(map(self._tokenized, requests))
 
-        def follow(result: Generation) -> list[CompletionRequest]:
-            return self._checked(map(self._tokenized, then(result) if then else ()))
-
-        return self._complete(first, follow)
+        return self._complete(first, lambda result: map(self._tokenized, then(result) if then else ()))
 
     def _tokenized(self, request: GenerationRequest) -> CompletionRequest:
         prompt = encode_chat(self.encode, self.render(request.messages), before=self._put_before)

@@ -76,20 +76,33 @@ def test_other_architectures_say_what_transformers_generate_says(other_architect
 
 
 def dialogues(known, log):
-    """Twelve first turns of unlike length and heat, each with a second one; `known` are results that are there."""
+    """Nine dialogues of three turns, unlike in length and heat; `known` are results that are there."""
 
-    def request(key, prompt, heat):
-        sampling = Sampling(temperature=heat, max_new_tokens=4 + 5 * (int(key[1:]) % 4), seed=int(key[1:]))
-        return GenerationRequest(key, ({"role": "user", "content": prompt},), sampling, known.get(key))
+    def request(number, said):
+        key = f"{number} turn {len(said) // 2 + 1}"
+        sampling = Sampling((0.0, 0.9)[number % 2], max_new_tokens=4 + 5 * (number % 4), seed=number)
+        return GenerationRequest(key, messages_of(said), sampling, known.get(key))
 
     def then(result):
         log[result.key] = result
-        return [request(f"b{result.key[1:]}", result.text + " And then?", 0.0)] if result.key[0] == "a" else []
+        number, turn = (int(word) for word in result.key.split(" turn "))
+        said = [asked(number)]
+        for earlier in range(1, turn + 1):
+            said += [log[f"{number} turn {earlier}"].text, "And then?"]
+        return [request(number, said)] if turn < 3 else []
 
-    return [request(f"a{n}", PROMPTS[n % 5] * (1 + n % 3), (0.0, 0.9)[n % 2]) for n in range(12)], then
+    def asked(number):
+        return PROMPTS[number % 5] * (1 + number % 3)
+
+    return [request(number, [asked(number)]) for number in range(9)], then
 
 
-@pytest.mark.parametrize("stored", [1, 6, 13, 22])
+def messages_of(said):
+    """The user's words and the model's, in turn."""
+    return tuple({"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said))
+
+
+@pytest.mark.parametrize("stored", [1, 6, 11, 14, 19, 26])
 def test_a_run_taken_up_again_computes_the_very_bits_of_an_unbroken_one(tiny_model_dir, monkeypatch, stored):
     """Whatever was stored when it was killed: the logits of the rest, not only their texts, are the same."""
     from zephyr_bench.engines import decoding
@@ -116,6 +129,75 @@ def test_a_run_taken_up_again_computes_the_very_bits_of_an_unbroken_one(tiny_mod
     assert resumed == unbroken
     assert {key for key, _ in seen} == set(rest)
     assert all((whole[place] == logits).all() for place, logits in seen.items())
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_later_turns_read_only_what_is_new_and_say_the_same(tiny_model_dir, monkeypatch, batch_size):
+    from zephyr_bench.engines import decoding
+
+    begun = {}
+    read_prompts = decoding._read_prompts
+
+    def noted(loaded, rows):
+        begun.update({row.request.key: (len(row.prompt) - row.unread, len(row.prompt)) for row in rows})
+        return read_prompts(loaded, rows)
+
+    monkeypatch.setattr(decoding, "_read_prompts", noted)
+    engine = engine_of(tiny_model_dir, batch_size)
+    requests, then = dialogues({}, {})
+    asked = {request.key: request for request in requests}
+
+    def listening(result):
+        following = list(then(result))
+        asked.update({request.key: request for request in following})
+        return following
+
+    found = texts(engine.generate(requests, then=listening))
+    assert len(found) == 27
+    for key, (tokens, _) in begun.items():
+        number, turn = key.split(" turn ")
+        assert tokens == (0 if turn == "1" else begun[f"{number} turn {int(turn) - 1}"][1])
+    assert found == texts(engine_of(tiny_model_dir).generate(asked.values()))
+
+
+def test_nothing_is_held_for_later_turns_beyond_the_room(tiny_model_dir, monkeypatch):
+    from zephyr_bench.engines import decoding
+
+    engine = engine_of(tiny_model_dir, 2)
+    requests, then = dialogues({}, {})
+    plenty = texts(engine.generate(requests, then=then))
+    held, admit = [], decoding._admit
+
+    def noted(batching, queue, running):
+        held.append(queue.begun)
+        return admit(batching, queue, running)
+
+    monkeypatch.setattr(decoding, "_admit", noted)
+    engine._weights.batching = replace(engine._weights.batching, begun_tokens=100)
+    requests, then = dialogues({}, {})
+    assert texts(engine.generate(requests, then=then)) == plenty
+    assert 0 < max(held) <= 100
+
+
+def test_a_second_turn_that_leaves_no_room_is_empty_and_the_rest_goes_on(tiny_model_dir):
+    engine = engine_of(tiny_model_dir, 2)
+    sampling = Sampling(max_new_tokens=12)
+    first = [GenerationRequest(f"first {n}", messages_of(["Hi" * n]), sampling) for n in (1, 2, 3)]
+    following = {"first 1": "second 1", "first 2": "too long", "too long": "after it", "first 3": "second 3"}
+
+    def then(result):
+        if result.key not in following:
+            return []
+        said = "long " * 600 if result.key == "first 2" else "And then?"
+        return [GenerationRequest(following[result.key], messages_of([said]), sampling)]
+
+    found = {result.key: result for result in engine.generate(first, then=then)}
+    assert found.keys() == following.keys() | set(following.values())
+    nothing = found["too long"]
+    assert (nothing.text, nothing.finish_reason, nothing.completion_tokens) == ("", "length", 0)
+    assert nothing.prompt_tokens > engine.max_length
+    known = [replace(request, made=found[request.key]) for request in first]
+    assert {result.key for result in engine.generate(known, then=then)} == set(following.values())
 
 
 def test_sampled_text_is_the_same_whatever_the_batch(tiny_model_dir):
