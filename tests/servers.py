@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = str | int | None  # text of a reply, an HTTP error's status, or None: the connection is cut
+
+@dataclass(frozen=True)
+class Raw:
+    """A reply byte by byte: `body` in place of a completion, `promised` bytes in the header, `pause` between bytes."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    promised: int | None = None  # None: as many as there are
+    pause: float = 0.0
+
+
+# the text of a reply, its whole choice, an HTTP error's status, or None: the connection is cut
+Reply = str | dict[str, Any] | int | Raw | None
 
 
 @dataclass
@@ -40,13 +55,17 @@ def fake_openai(reply: Callable[[dict[str, Any]], Reply] | Reply, *, port: int =
             if answer is None:
                 self.close_connection = True
                 return
+            if isinstance(answer, Raw):
+                self._send_raw(answer)
+                return
             if isinstance(answer, int):
                 self._send(answer, {"error": {"message": f"fault {answer}", "type": "fault"}})
                 return
             if self.path != "/v1/chat/completions":
                 self._send(404, {"error": {"message": self.path}})
                 return
-            self._send(200, completion(body["model"], answer))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the other side gave up
+                self._send(200, completion(body["model"], answer))
 
         def _send(self, status: int, value: dict[str, Any]) -> None:
             raw = json.dumps(value).encode()
@@ -55,6 +74,20 @@ def fake_openai(reply: Callable[[dict[str, Any]], Reply] | Reply, *, port: int =
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()
             self.wfile.write(raw)
+
+        def _send_raw(self, raw: Raw) -> None:
+            self.send_response(raw.status)
+            for name, value in raw.headers:
+                self.send_header(name, value)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(raw.body) if raw.promised is None else raw.promised))
+            self.end_headers()
+            if not raw.pause:
+                self.wfile.write(raw.body)
+            for at in range(len(raw.body) if raw.pause else 0):
+                self.wfile.write(raw.body[at : at + 1])
+                time.sleep(raw.pause)
+            self.close_connection = raw.promised is not None
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -71,8 +104,10 @@ def fake_openai(reply: Callable[[dict[str, Any]], Reply] | Reply, *, port: int =
         server.server_close()
 
 
-def completion(model: str, text: str) -> dict[str, Any]:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+def completion(model: str, said: str | dict[str, Any]) -> dict[str, Any]:
+    """`said` is the text, or the whole choice."""
+    text = {"message": {"role": "assistant", "content": said}} if isinstance(said, str) else said
+    choice = {"index": 0, "finish_reason": "stop", **text}
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
     return {
         "id": "x",

@@ -49,6 +49,10 @@ class JudgeUnavailable(ServiceError):
     """A judge's calls failed for good; every verdict that did arrive was yielded before this."""
 
 
+class BudgetReached(ServiceError):
+    """The next paid call could go over the user's limit; what was done before is stored."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' Did you mean a or b?' for the closest of `known`, else ' Known: …'."""
     known = sorted(known)

@@ -175,8 +175,17 @@ class Generation:
     key: str
     text: str
     finish_reason: str  # "stop": the model ended, or a stop string was met; "length": cut at max_new_tokens
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None  # None where a server doesn't tell
+    completion_tokens: int | None
+    tokens: tuple[GeneratedToken, ...] = ()  # where `top_logprobs` was asked
+
+
+@dataclass(frozen=True)
+class GeneratedToken:
+    """`alternatives` are the likeliest texts at its place, itself among them, each with its natural log-probability."""
+
+    text: str
+    alternatives: Mapping[str, float] = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -185,12 +194,14 @@ class GenerationRequest:
 
     `made` is the result where the caller has it already. It is not made again, nor given back; an engine that
     batches keeps its place, so that the requests beside it are computed in the batch that they would have had.
+    `top_logprobs` asks for so many alternatives of each token.
     """
 
     key: str
     messages: tuple[Message, ...]
     sampling: Sampling
     made: Generation | None = None
+    top_logprobs: int = 0
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from zephyr_bench.benchmarks import open_benchmark
 from zephyr_bench.benchmarks.evaluate import evaluate
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import FollowUp, ModelSource
-from zephyr_bench.judges import open_judge
+from zephyr_bench.judges import JudgeOptions, open_judge
 from zephyr_bench.progress import Progress
 from zephyr_bench.records import Generation, GenerationRequest
 from zephyr_bench.store import Store
@@ -73,7 +73,7 @@ def test_the_real_mt_bench_over_recorded_answers(model_dir: Path, judge_file: Pa
 
     engine = Recorded(locate(str(model_dir)))
     with fake_openai(reply) as server, Store(f"sqlite:///{tmp_path}/store.db") as store:
-        judge = open_judge(str(judge_file), base_url=server.url)
+        judge = open_judge(str(judge_file), options=JudgeOptions(base_url=server.url))
         outcome = evaluate(benchmark, engine, judge=judge, store=store, progress=Progress(quiet=True))
         again = evaluate(benchmark, engine, judge=judge, store=store, progress=Progress(quiet=True))
     scores = {score.metric: score for score in outcome.scores}

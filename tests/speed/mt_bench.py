@@ -49,9 +49,9 @@ def tokens_by_key() -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     result_of = decoding._generation
 
-    def listening(row: Any, text: str, reason: str) -> Any:
+    def listening(loaded: Any, row: Any, text: str, reason: str) -> Any:
         found[row.request.key] = tuple(row.made)
-        return result_of(row, text, reason)
+        return result_of(loaded, row, text, reason)
 
     decoding._generation = listening
     return found

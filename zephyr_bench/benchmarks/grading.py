@@ -33,6 +33,8 @@ def grade(job: Job, matches: Sequence[Match]) -> Iterator[tuple[Match, Judgment]
     missing = {key: same[0] for key, same in alike.items() if key not in stored}
     if not missing:
         return
+    if getattr(judge, "local", False):  # two models' weights may be more than the memory holds
+        job.engine.close()
     what = f"{job.engine.model.name}: judged by {judge.name}"
     verdicts = judge.grade(missing.values())
     for judgment in job.progress.track(verdicts, what=what, total=len(missing), unit="judgments"):

@@ -32,8 +32,11 @@ def of_both(first: Judgment, second: Judgment) -> PairVerdict:
     """`first` judged the pair as it is, `second` with the places exchanged."""
     if first.score is None or second.score is None:
         return PairVerdict(None, None, first.reason or second.reason)
-    same = first.score == 1 - second.score
-    return PairVerdict(first.score if same else 0.5, float(same))
+    one, other = first.score, 1 - second.score  # both for the same answer
+    if {one, other} <= {0.0, 0.5, 1.0}:
+        return PairVerdict(one if one == other else 0.5, float(one == other))
+    same = (one > 0.5) == (other > 0.5) and (one < 0.5) == (other < 0.5)  # probabilities
+    return PairVerdict((one + other) / 2, float(same))
 
 
 def exchanged(match: Match) -> Match:
@@ -103,8 +106,10 @@ def pair_scores(samples: Sequence[SampleScore]) -> list[Score]:
 
 
 def _rate(metric: str, verdicts: Sequence[SampleScore], *, win: float, tie: float, loss: float) -> Score:
-    worth = {1.0: win, 0.5: tie, 0.0: loss}
-    return _mean_percent(metric, [replace(v, value=None if v.value is None else worth[v.value]) for v in verdicts])
+    def worth(preference: float) -> float:
+        return win if preference > 0.5 else loss if preference < 0.5 else tie
+
+    return _mean_percent(metric, [replace(v, value=None if v.value is None else worth(v.value)) for v in verdicts])
 
 
 def _mean_percent(metric: str, samples: Sequence[SampleScore]) -> Score:

@@ -1,6 +1,7 @@
 """Finds the answers that a model is compared with: those of other models, in the store.
 
-In: what the user calls them (a model's name, a run's id, `all`). Out: whole sets of answers, one for each rival.
+In: what the user calls them (a model's name, name@12ab34cd of several checkpoints, a run's id, `all`). Out: whole sets
+of answers, one for each rival.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def find_rivals(
     else:
         chosen = [_rival(store, runs, name, model, questions, asked) for name in dict.fromkeys(names)]
     for run, answers in chosen:
-        name = f"{run.model}@{short(run.model_fingerprint)}" if run.model in taken else run.model
+        name = _checkpoint(run) if run.model in taken else run.model
         if name in taken:
             raise UserError(f"--baseline: {name} is named twice; name each rival once.")
         taken.add(name)
@@ -59,18 +60,29 @@ def find_rivals(
     return tuple(found)
 
 
+def _checkpoint(run: RunInfo) -> str:
+    return f"{run.model}@{short(run.model_fingerprint)}"
+
+
 def _rival(
     store: Store, runs: Sequence[RunInfo], name: str, model: ModelSource, questions: Sequence[Question], asked: str
 ) -> tuple[RunInfo, Answers]:
-    meant = [run for run in runs if run.model == name] or [run for run in runs if run.id.startswith(name)]
-    if len({run.model_fingerprint for run in meant if run.model != name}) > 1:
+    meant = [run for run in runs if name in (run.model, _checkpoint(run))]
+    by_id = [] if meant else [run for run in runs if run.id.startswith(name)]
+    if len({run.model_fingerprint for run in by_id}) > 1:
         raise UserError(f"--baseline {name} begins the ids of several models' runs; give more of the id.")
+    meant += by_id
     others = [run for run in meant if run.model_fingerprint != model.fingerprint]
     if meant and not others:
         raise UserError(f"--baseline {name} is the model itself; name another one.")
+    found: dict[str, tuple[RunInfo, Answers]] = {}  # the newest whole set of answers of each checkpoint
     for run in others:
-        if answers := _answers(store, run, questions):
-            return run, answers
+        if _checkpoint(run) not in found and (answers := _answers(store, run, questions)):
+            found[_checkpoint(run)] = run, answers
+    if len(found) > 1:
+        raise UserError(f"--baseline {name} names several checkpoints; name one: {', '.join(sorted(found))}.")
+    if found:
+        return found.popitem()[1]
     what = "not all the answers" if meant else "no answers"
     known = {run.model for run in runs if run.model_fingerprint != model.fingerprint}
     raise UserError(

@@ -13,6 +13,7 @@ from zephyr_bench.errors import UserError
 
 if TYPE_CHECKING:
     from zephyr_bench.engines.protocol import EngineOptions
+    from zephyr_bench.judges.protocol import JudgeOptions
 
 _PAIRWISE = "-pairwise"
 
@@ -52,8 +53,13 @@ def mtbench(
         str | None, typer.Option("--references", help="Which reference answers: gpt-4, gpt-4-0125-preview.")
     ] = None,
     judgments: Annotated[int | None, typer.Option("--judgments", min=1, help="Of each answer; default: 1.")] = None,
-    base_url: Annotated[str | None, typer.Option("--base-url", help="Of the judge's server.")] = None,
     engine: o.Engine = "transformers",
+    base_url: o.BaseUrl = None,
+    judge_url: o.JudgeUrl = None,
+    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
+    concurrency: o.Concurrency = None,
+    max_cost: o.MaxCost = None,
+    dry_run: o.DryRun = False,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     batch_size: o.BatchSize = "auto",
@@ -66,13 +72,16 @@ def mtbench(
     quiet: o.Quiet = False,
 ) -> None:
     """Ask MT-Bench's two-turn questions, have a judge grade or compare the answers, print the scores."""
-    running = _engine_options(engine, dtype, device, batch_size, trust_remote_code, include)
+    running, judging = _options(
+        *(engine, dtype, device, batch_size, trust_remote_code, include),
+        *(base_url, judge_url, api_key_env, concurrency, max_cost),
+    )
     name = _of_mode(benchmark or "mt-bench", mode)
     if baseline and not name.endswith((_PAIRWISE, ".yaml", ".yml")):
         raise UserError("--baseline: each answer is graded by itself; add --mode pairwise to compare it.")
     chosen: dict[str, Any] = {"references": references, "judgments": judgments, "baselines": baseline}
     chosen = {option: value for option, value in chosen.items() if value}
-    run(model, name, judge, running, limit, seed, store, output, quiet, judge_url=base_url, **chosen)
+    run(model, name, judge, running, judging, limit, seed, store, output, quiet, dry_run, **chosen)
 
 
 def _of_mode(benchmark: str, mode: Mode | None) -> str:
@@ -90,8 +99,13 @@ def alpaca_eval(
     version: Version = None,
     benchmark: Benchmark = None,
     judge: o.Judge = None,
-    base_url: Annotated[str | None, typer.Option("--base-url", help="Of the judge's server.")] = None,
     engine: o.Engine = "transformers",
+    base_url: o.BaseUrl = None,
+    judge_url: o.JudgeUrl = None,
+    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
+    concurrency: o.Concurrency = None,
+    max_cost: o.MaxCost = None,
+    dry_run: o.DryRun = False,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     batch_size: o.BatchSize = "auto",
@@ -105,8 +119,11 @@ def alpaca_eval(
 ) -> None:
     """Answer instructions and have a judge choose between each answer and a baseline's."""
     name = _versioned("alpaca-eval", version, benchmark)
-    running = _engine_options(engine, dtype, device, batch_size, trust_remote_code, include)
-    run(model, name, judge, running, limit, seed, store, output, quiet, judge_url=base_url)
+    running, judging = _options(
+        *(engine, dtype, device, batch_size, trust_remote_code, include),
+        *(base_url, judge_url, api_key_env, concurrency, max_cost),
+    )
+    run(model, name, judge, running, judging, limit, seed, store, output, quiet, dry_run)
 
 
 def open_llm(
@@ -130,11 +147,11 @@ def open_llm(
 ) -> None:
     """Run Open LLM Leaderboard tasks, as lm-eval defines them, and average them."""
     name = _versioned("open-llm", version, benchmark)
-    running = _engine_options(engine, dtype, device, batch_size, trust_remote_code, include)
+    running, judging = _options(engine, dtype, device, batch_size, trust_remote_code, include)
     chosen: dict[str, Any] = {"tasks": [task.strip() for task in tasks.split(",")] if tasks else []}
     chosen["data"] = o.data_folder(data)
     chosen["chat_template"] = bool(chat_template)
-    run(model, name, None, running, limit, seed, store, output, quiet, **chosen)
+    run(model, name, None, running, judging, limit, seed, store, output, quiet, **chosen)
 
 
 def _versioned(family: str, version: int | None, benchmark: str | None) -> str:
@@ -143,19 +160,38 @@ def _versioned(family: str, version: int | None, benchmark: str | None) -> str:
     return benchmark or f"{family}-{version or 1}"
 
 
-def _engine_options(
-    engine: str, dtype: str, device: str, batch_size: str, trust_remote_code: bool, include: list[Path] | None
-) -> EngineOptions:
+def _options(
+    engine: str,
+    dtype: str,
+    device: str,
+    batch_size: str,
+    trust_remote_code: bool,
+    include: list[Path] | None,
+    base_url: str | None = None,
+    judge_url: str | None = None,
+    api_key_env: str = "OPENAI_API_KEY",
+    concurrency: int | None = None,
+    max_cost: float | None = None,
+) -> tuple[EngineOptions, JudgeOptions]:
+    """How the model runs, and what the user says of the judge: an engine that asks no server leaves it the URL."""
     from zephyr_bench.engines.protocol import EngineOptions
+    from zephyr_bench.judges.protocol import JudgeOptions
 
-    return EngineOptions(
+    served = engine == "openai"
+    running = EngineOptions(
         engine=engine,
         dtype=dtype,
         device=device,
         batch_size=o.batch_size(batch_size),
+        base_url=base_url if served else None,
+        api_key_env=api_key_env,
+        concurrency=concurrency,
         trust_remote_code=trust_remote_code,
         include=tuple(include or ()),
     )
+    if judge_url is None and not served:
+        judge_url = base_url
+    return running, JudgeOptions(judge_url, concurrency, max_cost, running)
 
 
 def run(
@@ -163,12 +199,13 @@ def run(
     benchmark: str,
     judge: str | None,
     running: EngineOptions,
+    judging: JudgeOptions,
     limit: int | None,
     seed: int,
     store: str,
     output: o.Format,
     quiet: bool,
-    judge_url: str | None = None,
+    dry_run: bool = False,
     **chosen: Any,
 ) -> None:
     """Find every part, evaluate, print the scores."""
@@ -182,19 +219,24 @@ def run(
     from zephyr_bench.store import Store
 
     asked = open_benchmark(benchmark, include=running.include, **chosen)
-    judging = None
+    by = None
     if asked.judged:
         name = judge or asked.default_judge
         if name is None:
             raise UserError(f"{asked.name} has no default judge: name one with --judge.")
-        judging = open_judge(name, include=running.include, base_url=judge_url)
-    check_parts(f"{asked.name} on {model}", model, running, [asked], [judging] if judging else [])
+        by = open_judge(name, include=running.include, options=judging)
+    if dry_run:
+        from zephyr_bench.pipeline.estimate import render_estimate
+
+        typer.echo(render_estimate(asked, by, model, limit, output.value), nl=False)
+        return
+    check_parts(f"{asked.name} on {model}", model, running, [asked], [by] if by else [])
     engine = open_engine(model, running)
     with Store(store) as results:
         outcome = evaluate(
             asked,
             engine,
-            judge=judging,
+            judge=by,
             store=results,
             progress=Progress(quiet=quiet),
             limit=limit,

@@ -29,7 +29,24 @@ Model: TypeAlias = Annotated[
 Judge: TypeAlias = Annotated[
     str | None, typer.Option("--judge", help="A judge's name or YAML file; default: the benchmark's own.")
 ]
-Engine: TypeAlias = Annotated[str, typer.Option("--engine", help="What runs the model.")]
+Engine: TypeAlias = Annotated[str, typer.Option("--engine", help="What runs the model: transformers, or openai.")]
+BaseUrl: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--base-url", help="Of the server: the model's with --engine openai, else the judge's."),
+]
+JudgeUrl: TypeAlias = Annotated[
+    str | None, typer.Option("--judge-url", help="Of the judge's server, in place of the YAML's.")
+]
+ApiKeyEnv: TypeAlias = Annotated[
+    str, typer.Option("--api-key-env", help="With --engine openai: the variable that holds the server's key.")
+]
+Concurrency: TypeAlias = Annotated[
+    int | None, typer.Option("--concurrency", min=1, help="Calls to a server at once; default: as many as it takes.")
+]
+MaxCost: TypeAlias = Annotated[
+    float | None, typer.Option("--max-cost", min=0, help="USD that the judge may spend; stops before it is exceeded.")
+]
+DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Say what it would ask and cost; ask nothing.")]
 Dtype: TypeAlias = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
 Device: TypeAlias = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 BatchSize: TypeAlias = Annotated[str, typer.Option("--batch-size", help="auto, or the most rows in one batch.")]

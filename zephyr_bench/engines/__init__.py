@@ -10,7 +10,7 @@ from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
 from zephyr_bench.errors import UserError, did_you_mean
 
 GROUP = "zephyr_bench.engines"
-_BUILT_IN = ("transformers",)
+_BUILT_IN = ("openai", "transformers")
 
 
 def engine_names() -> list[str]:
@@ -18,13 +18,28 @@ def engine_names() -> list[str]:
     return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
 
 
+def missing_for(model: str, options: EngineOptions) -> list[str]:
+    """What the model's engine lacks here, a sentence each with what to do; no network, and nothing is loaded."""
+    try:
+        engine = open_engine(model, options)
+    except UserError as error:
+        return [str(error).removesuffix(".")]
+    return list(getattr(engine, "missing", list)())
+
+
 def open_engine(model: str | ModelSource, options: EngineOptions) -> Engine:
     """An engine for a directory, a packaged model's name, a hub id, or a model already found.
 
-    Cheap. Raises UserError.
+    With engine `openai`, for the name of a model at a server. Cheap. Raises UserError.
     """
     if options.engine not in engine_names():
         raise UserError(f"unknown engine '{options.engine}'.{did_you_mean(options.engine, engine_names())}")
+    if options.engine == "openai":
+        from zephyr_bench.engines.remote_engine import openai_engine
+
+        return openai_engine(model if isinstance(model, str) else model.name, options)
+    if options.base_url is not None:
+        raise UserError(f"--base-url {options.base_url}: engine {options.engine} asks no server; add --engine openai.")
     source = locate(model, include=options.include) if isinstance(model, str) else model
     if options.engine == "transformers":
         from zephyr_bench.engines.transformers_engine import TransformersEngine

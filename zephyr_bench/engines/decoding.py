@@ -18,8 +18,8 @@ from zephyr_bench.engines import kv_cache
 from zephyr_bench.engines.loading import Batching, LoadedModel
 from zephyr_bench.engines.protocol import CompletionRequest
 from zephyr_bench.engines.rows import Begun, Follow, Queue, Row, Rows, common_beginning, groups
-from zephyr_bench.engines.sampling import choose
-from zephyr_bench.records import Generation
+from zephyr_bench.engines.sampling import choose, likeliest
+from zephyr_bench.records import GeneratedToken, Generation
 
 _REFILL_SHARE = 4  # new prompts are read when a quarter of the places is free
 _STOP_SLACK = 4  # tokens looked at before the longest stop string: the first may decode differently alone
@@ -72,7 +72,7 @@ def decode(
         for batch, logits in computed:
             ended = _advance(loaded, batch, logits)
             for number, result in ended.items():
-                following = yield from _told(rows, batch.rows[number], result)
+                following = yield from _told(loaded, rows, batch.rows[number], result)
                 for row in following:
                     row.begun = _begun(row, batch, number, room=loaded.batching.begun_tokens - queue.begun)
                     queue.add(row)
@@ -82,7 +82,7 @@ def decode(
         raise rows.refused
 
 
-def _told(rows: Rows, row: Row, result: Generation) -> Generator[Generation, None, list[Row]]:
+def _told(loaded: LoadedModel, rows: Rows, row: Row, result: Generation) -> Generator[Generation, None, list[Row]]:
     """Yields a new result, then what follows from it and has no room for an answer. Returns what follows and has."""
     if row.known is None:
         yield result
@@ -91,7 +91,7 @@ def _told(rows: Rows, row: Row, result: Generation) -> Generator[Generation, Non
         if after.limit > 0:
             following.append(after)
         else:
-            following += yield from _told(rows, after, _generation(after, "", "length"))
+            following += yield from _told(loaded, rows, after, _generation(loaded, after, "", "length"))
     return following
 
 
@@ -199,24 +199,33 @@ def _advance(loaded: LoadedModel, batch: _Batch, logits: torch.Tensor | None) ->
         rows = batch.rows
         batch.computed.tokens = choose(logits, [row.request.sampling for row in rows], [row.chance for row in rows])
         tokens = batch.computed.tokens.tolist()
+        _note_likeliest(rows, logits, batch.computed.tokens)
     for row, token in zip(batch.rows, tokens, strict=True):
         row.made.append(token)
     results = ((number, _result(loaded, row)) for number, row in enumerate(batch.rows))
     return {number: result for number, result in results if result is not None}
 
 
+def _note_likeliest(rows: list[Row], logits: torch.Tensor, tokens: torch.Tensor) -> None:
+    asking = [number for number, row in enumerate(rows) if row.request.top_logprobs and row.known is None]
+    if asking:
+        count = max(rows[number].request.top_logprobs for number in asking)
+        for number, found in zip(asking, likeliest(logits[asking], tokens[asking], count), strict=True):
+            rows[number].likeliest.append(found)
+
+
 def _result(loaded: LoadedModel, row: Row) -> Generation | None:
     """The row's result if its newest token ended it."""
     if row.known is not None:
-        return row.known if len(row.made) >= row.known.completion_tokens else None
+        return row.known if len(row.made) >= (row.known.completion_tokens or 0) else None
     if row.made[-1] in loaded.end_tokens:
-        return _generation(row, loaded.tokenizer.decode(row.made[:-1], skip_special_tokens=True), "stop")
+        return _generation(loaded, row, loaded.tokenizer.decode(row.made[:-1], skip_special_tokens=True), "stop")
     if row.request.sampling.stop:
         text = _cut_at_stop(loaded.tokenizer, row)
         if text is not None:
-            return _generation(row, text, "stop")
+            return _generation(loaded, row, text, "stop")
     if len(row.made) >= row.limit:
-        return _generation(row, loaded.tokenizer.decode(row.made, skip_special_tokens=True), "length")
+        return _generation(loaded, row, loaded.tokenizer.decode(row.made, skip_special_tokens=True), "length")
     return None
 
 
@@ -232,8 +241,18 @@ def _cut_at_stop(tokenizer: Any, row: Row) -> str | None:
     return text[: min(found)] if found else None
 
 
-def _generation(row: Row, text: str, reason: str) -> Generation:
-    return Generation(row.request.key, text, reason, len(row.prompt), len(row.made))
+def _generation(loaded: LoadedModel, row: Row, text: str, reason: str) -> Generation:
+    told = tuple(
+        GeneratedToken(loaded.tokenizer.decode([token]), _by_text(loaded, alternatives))
+        for token, alternatives in zip(row.made, row.likeliest, strict=False)
+    )
+    return Generation(row.request.key, text, reason, len(row.prompt), len(row.made), told)
+
+
+def _by_text(loaded: LoadedModel, alternatives: Mapping[int, float]) -> dict[str, float]:
+    """Of tokens with the same text the likelier; a server tells no more."""
+    in_order = sorted(alternatives.items(), key=lambda told: told[1])
+    return {loaded.tokenizer.decode([token]): log_prob for token, log_prob in in_order}
 
 
 @torch.inference_mode()

@@ -23,7 +23,9 @@ class EngineOptions:
     dtype: str = "auto"
     device: str = "auto"
     batch_size: int | None = None  # None: chosen by the engine
-    base_url: str | None = None
+    base_url: str | None = None  # of a server
+    api_key_env: str = "OPENAI_API_KEY"  # the variable that holds the server's key
+    concurrency: int | None = None  # calls to a server at once; None: found out
     trust_remote_code: bool = False
     include: tuple[Path, ...] = ()
 
@@ -125,6 +127,7 @@ class CompletionRequest:
     prompt: tuple[int, ...]
     sampling: Sampling
     made: Generation | None = None  # as a GenerationRequest's
+    top_logprobs: int = 0  # likewise
 
 
 @runtime_checkable

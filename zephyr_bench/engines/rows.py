@@ -37,6 +37,7 @@ class Row:
     following: list[Row] = field(default_factory=list)  # of a known row; of others nobody can tell yet
     kept: Columns | None = None  # of a known row's prompt, for what follows
     made: list[int] = field(default_factory=list)
+    likeliest: list[dict[int, float]] = field(default_factory=list)  # at each token's place, where that is asked
     chance: random.Random = field(init=False)
 
     def __post_init__(self) -> None:

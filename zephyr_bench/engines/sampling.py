@@ -38,6 +38,16 @@ def choose(logits: torch.Tensor, samplings: Sequence[Sampling], chances: Sequenc
     return tokens
 
 
+@torch.inference_mode()
+def likeliest(logits: torch.Tensor, tokens: torch.Tensor, count: int) -> list[dict[int, float]]:
+    """Of each row (rows, vocabulary) the `count` likeliest tokens, and its own, with their natural log-probability."""
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    values, places = log_probs.topk(min(count, logits.shape[-1]))
+    own = log_probs.gather(-1, tokens[:, None])[:, 0].tolist()
+    found = [dict(zip(*both, strict=True)) for both in zip(places.tolist(), values.tolist(), strict=True)]
+    return [{**some, token: value} for some, token, value in zip(found, tokens.tolist(), own, strict=True)]
+
+
 def _nucleus(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     """Zero outside the smallest set of likeliest tokens that holds top_p of the mass."""
     ordered, where = probabilities.sort(dim=-1, descending=True)

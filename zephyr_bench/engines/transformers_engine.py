@@ -90,7 +90,7 @@ class TransformersEngine:
 
     def _tokenized(self, request: GenerationRequest) -> CompletionRequest:
         prompt = encode_chat(self.encode, self.render(request.messages), before=self._put_before)
-        return CompletionRequest(request.key, tuple(prompt), request.sampling, request.made)
+        return CompletionRequest(request.key, tuple(prompt), request.sampling, request.made, request.top_logprobs)
 
     def complete(self, requests: Iterable[CompletionRequest]) -> Iterator[Generation]:
         return self._complete(self._checked(requests), lambda _: [])

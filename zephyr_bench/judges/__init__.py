@@ -7,19 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_bench import catalogue
+from zephyr_bench.judges.local_judge import LocalJudge
 from zephyr_bench.judges.openai_judge import OpenAiJudge
-from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.judges.protocol import Judge, JudgeOptions
 from zephyr_bench.judges.rubric import RubricJudge
 from zephyr_bench.plug_in import class_of
 from zephyr_bench.yaml_file import check_mapping, load_yaml
 
-__all__ = ["Judge", "open_judge"]
+__all__ = ["Judge", "JudgeOptions", "open_judge"]
 
-_BUILT_IN: dict[str, Any] = {"rubric": RubricJudge, "openai": OpenAiJudge}
+_BUILT_IN: dict[str, Any] = {
+    "openai": OpenAiJudge,
+    "rubric": RubricJudge,
+    "transformers": LocalJudge,
+    "vllm": LocalJudge,
+}
 
 
-def open_judge(name: str, *, include: Sequence[Path] = (), base_url: str | None = None) -> Judge:
-    """The judge of that name (or YAML path); `base_url` is of a server in place of the YAML's.
+def open_judge(name: str, *, include: Sequence[Path] = (), options: JudgeOptions | None = None) -> Judge:
+    """The judge of that name (or YAML path), with what the user says beside the YAML.
 
     Raises UserError for an unknown name or kind, or a YAML that doesn't fit.
     """
@@ -28,5 +34,5 @@ def open_judge(name: str, *, include: Sequence[Path] = (), base_url: str | None 
     place = f"{path} line {lines.get(('kind',), 1)}"
     kind = class_of(value.get("kind"), built_in=_BUILT_IN, group="zephyr_bench.judges", place=place)
     spec = check_mapping(kind.Spec, value, lines, str(path))
-    judge: Judge = kind(spec, name=path.stem, folder=path.parent, base_url=base_url)
+    judge: Judge = kind(spec, name=path.stem, folder=path.parent, options=options or JudgeOptions())
     return judge

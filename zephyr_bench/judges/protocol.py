@@ -2,16 +2,37 @@
 
 A judge knows no store and no benchmark. A third party adds a backend by the entry point group
 `zephyr_bench.judges`: name -> class with a pydantic model `Spec` (the YAML's keys) and
-`__init__(self, spec, *, name, folder, base_url)`.
+`__init__(self, spec, *, name, folder, options)`.
 `zephyr_bench.testing.judges` holds the conformance suite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from zephyr_bench.engines.protocol import EngineOptions
+from zephyr_bench.errors import UserError
 from zephyr_bench.records import Judgment, Match
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """What the user says beside the YAML: of a server, of what may be spent, of where a local model runs."""
+
+    base_url: str | None = None  # in place of the YAML's
+    concurrency: int | None = None  # likewise
+    max_cost_usd: float | None = None
+    engine: EngineOptions = field(default_factory=EngineOptions)
+
+
+def refuse_server(judge: str, options: JudgeOptions) -> None:
+    """Raises UserError where the user names a server, and the judge asks none."""
+    if options.base_url is not None:
+        raise UserError(
+            f"--base-url {options.base_url}: judge {judge} asks no server; name another judge with --judge."
+        )
 
 
 @runtime_checkable

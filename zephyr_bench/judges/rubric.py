@@ -11,10 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from zephyr_bench.errors import UserError
 from zephyr_bench.expectations import parse_checks
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.judges import checks
+from zephyr_bench.judges.protocol import JudgeOptions, refuse_server
 from zephyr_bench.recipe import Entry
 from zephyr_bench.records import Answer, Judgment, Match
 
@@ -27,9 +27,8 @@ class RubricSpec(Entry):
 class RubricJudge:
     Spec = RubricSpec
 
-    def __init__(self, spec: RubricSpec, *, name: str, folder: Path, base_url: str | None = None) -> None:
-        if base_url is not None:
-            raise UserError(f"--base-url {base_url}: judge {name} asks no server; name another judge with --judge.")
+    def __init__(self, spec: RubricSpec, *, name: str, folder: Path, options: JudgeOptions) -> None:
+        refuse_server(name, options)
         self.name = name
         self.fingerprint = fingerprint({"kind": spec.kind, "checks": checks.VERSION, "py3langid": version("py3langid")})
 

@@ -16,13 +16,10 @@ from zephyr_bench.benchmarks.protocol import Benchmark
 from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.judges import open_judge
 from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.pipeline.estimate import EvaluationPlan, estimate, minutes_told, number_told, render_estimates
 from zephyr_bench.pipeline.requirements import recipe_parts, training_memory_gib
 from zephyr_bench.recipe import DataSource, DdpoStage, DsftStage, Evaluation, FeedbackStage, Recipe, Training
 from zephyr_bench.yaml_file import read_jsonl
-
-# tokens of a judge's instructions and of a question, for estimates; MT-Bench's longest prompt has about 300
-_JUDGE_PROMPT_TOKENS = 500
-_JUDGE_REPLY_TOKENS = 300
 
 
 @dataclass(frozen=True)
@@ -34,20 +31,6 @@ class StagePlan:
     stored: str
     budget_minutes: float | None
     note: str = ""
-
-
-@dataclass(frozen=True)
-class EvaluationPlan:
-    model: str
-    benchmark: str
-    judge: str | None
-    questions: int
-    answers: int
-    judgments: int
-    generated_tokens_at_most: int
-    judge_tokens_about: int
-    judge_cost_usd_about: float | None  # None where the judge's price is not known
-    budget_minutes: float | None  # for all the models together
 
 
 @dataclass(frozen=True)
@@ -98,7 +81,13 @@ def make_plan(
     """The whole plan, what is missing included. Raises UserError for a recipe that names unknown parts."""
     parts, judges = open_parts(recipe, options, data=data)
     evaluations = [
-        _evaluation_plan(evaluation, benchmark, judge, _model_name(recipe, model), limit)
+        estimate(
+            benchmark,
+            judge,
+            _model_name(recipe, model),
+            limit or evaluation.limit,
+            budget_minutes=evaluation.budget_minutes,
+        )
         for evaluation, benchmark, judge in parts
         for model in recipe.evaluate_models
         if model == "start" or getattr(recipe, model) is not None
@@ -171,27 +160,6 @@ def _rows(recipe: Recipe, sources: Sequence[DataSource]) -> int | None:
     return total
 
 
-def _evaluation_plan(
-    evaluation: Evaluation, benchmark: Benchmark, judge: Judge | None, model: str, limit: int | None
-) -> EvaluationPlan:
-    size = benchmark.size(limit or evaluation.limit)
-    generated = size["answers"] * size["max_new_tokens"]
-    read = size["judgments"] * (_JUDGE_PROMPT_TOKENS + 2 * size["max_new_tokens"])
-    written = size["judgments"] * _JUDGE_REPLY_TOKENS
-    return EvaluationPlan(
-        model=model,
-        benchmark=benchmark.name,
-        judge=judge.name if judge else None,
-        questions=size["questions"],
-        answers=size["answers"],
-        judgments=size["judgments"],
-        generated_tokens_at_most=generated,
-        judge_tokens_about=read + written if judge else 0,
-        judge_cost_usd_about=judge.cost_usd(read, written) if judge else 0.0,
-        budget_minutes=evaluation.budget_minutes,
-    )
-
-
 def render_plan(plan: Plan) -> str:
     """The plan for people, as text."""
     from zephyr_bench.reports.render import render_table
@@ -202,52 +170,19 @@ def render_plan(plan: Plan) -> str:
     stages = [
         [
             s.stage,
-            _number(s.samples),
-            _number(s.steps),
-            _number(s.tokens_at_most),
-            _minutes(s.budget_minutes),
+            number_told(s.samples),
+            number_told(s.steps),
+            number_told(s.tokens_at_most),
+            minutes_told(s.budget_minutes),
             s.stored,
             s.note,
         ]
         for s in plan.stages
     ]
-    evaluations = [
-        [
-            e.model,
-            e.benchmark,
-            e.judge or "-",
-            _number(e.questions),
-            _number(e.answers),
-            _number(e.generated_tokens_at_most),
-            _number(e.judge_tokens_about),
-            "unknown" if e.judge_cost_usd_about is None else f"{e.judge_cost_usd_about:.2f}",
-            _minutes(e.budget_minutes),
-        ]
-        for e in plan.evaluations
-    ]
     stage_columns = ["stage", "samples", "steps", "tokens at most", "budget", "stored in", "note"]
-    columns = [
-        "model",
-        "benchmark",
-        "judge",
-        "questions",
-        "answers",
-        "tokens at most",
-        "judge tokens about",
-        "USD about",
-        "budget of all models",
-    ]
     text = "\n".join(lines) + "\n\n" + render_table(stage_columns, stages, "table")
-    if evaluations:
-        text += "\n" + render_table(columns, evaluations, "table")
+    if plan.evaluations:
+        text += "\n" + render_estimates(plan.evaluations, "table")
     if plan.missing:
         text += "\nmissing here, so it can't start:\n" + "".join(f"  - {part}\n" for part in plan.missing)
     return text
-
-
-def _number(value: int | None) -> str:
-    return "?" if value is None else f"{value:,}"
-
-
-def _minutes(value: float | None) -> str:
-    return "" if value is None else f"{value:g} min"

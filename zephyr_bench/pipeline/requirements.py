@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from zephyr_bench.benchmarks.protocol import Benchmark
-from zephyr_bench.engines.locate import locate
+from zephyr_bench.engines import missing_for
 from zephyr_bench.engines.protocol import EngineOptions
-from zephyr_bench.errors import MissingParts, UserError
+from zephyr_bench.errors import MissingParts
 from zephyr_bench.hub import cached, reachable
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.recipe import Recipe
@@ -23,7 +23,7 @@ def check_parts(
     what: str, model: str, options: EngineOptions, benchmarks: Sequence[Benchmark], judges: Sequence[Judge]
 ) -> None:
     """Raises MissingParts with everything that an evaluation lacks. Loads nothing."""
-    lacking = [*_model_parts(model, options), *benchmark_parts(benchmarks), *judge_parts(judges)]
+    lacking = [*missing_for(model, options), *benchmark_parts(benchmarks), *judge_parts(judges)]
     if lacking:
         raise MissingParts(what, lacking)
 
@@ -42,7 +42,7 @@ def recipe_parts(
 ) -> list[str]:
     return [
         *_memory_parts(recipe),
-        *_model_parts(recipe.model, options),
+        *missing_for(recipe.model, options),
         *_data_parts(recipe),
         *_feedback_models(recipe, options),
         *benchmark_parts(benchmarks),
@@ -68,18 +68,11 @@ def judge_parts(judges: Iterable[Judge]) -> Iterator[str]:
     yield from told
 
 
-def _model_parts(model: str, options: EngineOptions) -> Iterator[str]:
-    try:
-        locate(model, include=options.include)
-    except UserError as error:
-        yield str(error).removesuffix(".")
-
-
 def _feedback_models(recipe: Recipe, options: EngineOptions) -> Iterator[str]:
     """Models that answer for the feedback stage beside those that the recipe makes."""
     for name in recipe.feedback.engines if recipe.feedback else ():
         if name not in ("start", "dsft"):
-            yield from _model_parts(name, options)
+            yield from missing_for(name, options)
 
 
 def _data_parts(recipe: Recipe) -> Iterator[str]:

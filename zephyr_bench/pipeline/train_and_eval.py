@@ -6,11 +6,14 @@ Finished stages and stored answers are not made again; the same command twice pr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
-from zephyr_bench.benchmarks.protocol import Benchmark
+from zephyr_bench.benchmarks.protocol import Benchmark, NeedsAnswers
+from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
+from zephyr_bench.errors import UserError
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.pipeline.engines import OpenEngines
 from zephyr_bench.pipeline.plan import open_parts
@@ -44,6 +47,7 @@ def train_and_eval(
     limit: int | None = None,
 ) -> RecipeReport:
     """`parts` are of `prepare`. `limit` is of questions of each benchmark, not of training rows."""
+    _check_rivals(recipe, parts, options, store, limit)
     timings = Timings()
     trained = train_stages(recipe, options, store=store, out=out, progress=progress, timings=timings)
     engines = OpenEngines(options)
@@ -79,6 +83,19 @@ def train_and_eval(
     engines.close()
     shown = {benchmark.name: benchmark.headline for _, benchmark, _ in parts}  # columns in the recipe's order
     return RecipeReport(recipe.name, evaluated, preferences, timings.lines(), shown)
+
+
+def _check_rivals(recipe: Recipe, parts: Parts, options: EngineOptions, store: Store, limit: int | None) -> None:
+    """Raises UserError, before any training, for a comparison that the first model evaluated can't take part in."""
+    first = locate(recipe.model, include=options.include)
+    if "start" not in recipe.evaluate_models:
+        first = replace(first, name=f"{recipe.name}-{recipe.evaluate_models[0]}", fingerprint="")  # not made yet
+    for evaluation, benchmark, _ in parts:
+        if isinstance(benchmark, NeedsAnswers):
+            try:
+                benchmark.with_answers(store, first, limit or evaluation.limit)
+            except UserError as error:
+                raise UserError(f"recipe {recipe.name}, {benchmark.name} of {first.name}: {error}") from None
 
 
 def _preferences(

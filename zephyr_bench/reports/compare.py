@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,25 @@ from typing import TYPE_CHECKING, Any
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.reports.comparison import Comparison, MetricChange, Side, compare_sides
 from zephyr_bench.reports.ranking import rivals_told
-from zephyr_bench.reports.render import MISSING, number, render_records, render_table
+from zephyr_bench.reports.render import MISSING, number, render_json, render_records, render_table
 from zephyr_bench.reports.standings import checkpoint_labels, runs_that_count
 
 if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo, Store
 
 _CSV_COLUMNS = (
-    *("benchmark", "judge", "base_model", "base_run", "candidate_model", "candidate_run", "metric"),
+    *(
+        "benchmark",
+        "judge",
+        "rivals",
+        "base_references",
+        "candidate_references",
+        "base_model",
+        "base_run",
+        "candidate_model",
+        "candidate_run",
+        "metric",
+    ),
     *("base", "candidate", "difference", "stderr", "low", "high", "p_value", "n"),
 )
 _READING = (
@@ -114,7 +124,7 @@ def _graded(run: RunInfo) -> str:
 
 def _render(compared: Sequence[Comparison], notes: Sequence[str], format: str) -> str:
     if format == "json":
-        return json.dumps([as_json(entry, notes) for entry in compared], indent=2, allow_nan=False) + "\n"
+        return render_json([as_json(entry, notes) for entry in compared])
     if format == "csv":
         rows = [_csv_row(entry, change) for entry in compared for change in entry.metrics]
         return render_records(rows, _CSV_COLUMNS, format)
@@ -126,12 +136,17 @@ def as_json(comparison: Comparison, notes: Sequence[str] = ()) -> dict[str, Any]
     return {
         "benchmark": base.benchmark,
         "judge": base.judge,
-        "base": {"model": base.model, "run": base.id},
-        "candidate": {"model": candidate.model, "run": candidate.id},
+        "rivals": list(base.rivals),
+        "base": _named(base),
+        "candidate": _named(candidate),
         "metrics": [{"metric": change.metric, **_numbers(change)} for change in comparison.metrics],
         "moved": [asdict(entry) for entry in comparison.moved],
         "notes": [*notes, *comparison.notes],
     }
+
+
+def _named(run: RunInfo) -> dict[str, Any]:
+    return {"model": run.model, "run": run.id, **({"references": run.references} if run.references else {})}
 
 
 def _numbers(change: MetricChange) -> dict[str, Any]:
@@ -153,6 +168,9 @@ def _csv_row(comparison: Comparison, change: MetricChange) -> dict[str, Any]:
     return {
         "benchmark": base.benchmark,
         "judge": base.judge,
+        "rivals": list(base.rivals),
+        "base_references": base.references,
+        "candidate_references": candidate.references,
         "base_model": base.model,
         "base_run": base.id,
         "candidate_model": candidate.model,

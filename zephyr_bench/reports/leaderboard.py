@@ -14,7 +14,6 @@ from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.escaping import visible
 from zephyr_bench.reports.published import Published, load_published
 from zephyr_bench.reports.ranking import (
-    RECORD_KEYS,
     Column,
     Headlines,
     column_of,
@@ -23,10 +22,10 @@ from zephyr_bench.reports.ranking import (
     graded_how,
     headline_of,
     ranked,
-    records,
+    render_standings,
     rivals_told,
 )
-from zephyr_bench.reports.render import MISSING, Notes, render_records, render_table, with_error
+from zephyr_bench.reports.render import MISSING, Notes, render_table, with_error
 from zephyr_bench.reports.standings import (
     Standing,
     checkpoint_labels,
@@ -73,7 +72,7 @@ def render_leaderboard(
         found += [entry for entry in from_published(sources) if benchmark in (None, entry.benchmark)]
     found = with_the_only_references(found)
     if format in ("json", "csv"):
-        return render_records(records(found, headlines), RECORD_KEYS, format)
+        return render_standings(found, headlines, format)
     unfinished = [_unfinished(run) for run in left_out(runs)]
     if not found:
         raise UserError(_nothing(benchmark, runs, unfinished))

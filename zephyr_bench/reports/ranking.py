@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zephyr_bench.records import Score
+from zephyr_bench.reports.render import render_json, render_records
 from zephyr_bench.reports.standings import Standing
 
 _RIVALS_NAMED = 2  # more are counted
-RECORD_KEYS = ("model", "benchmark", "metric", "value", "stderr", "n", "judge", "run", "published")
+_KEYS = ("model", "benchmark", "metric", "value", "stderr", "n", "judge", "run", "published")
+_KEYS_OF_SOME = ("references", "rivals")  # only where a run has such
 
 Headlines = Mapping[str, str]  # benchmark -> metric
 
@@ -27,7 +29,10 @@ class Column(NamedTuple):
 
 
 def records(standings: Sequence[Standing], headlines: Headlines) -> list[dict[str, Any]]:
-    """One record a score: benchmark by benchmark, judge by judge, best model and headline metric first."""
+    """One record a score: benchmark by benchmark, judge by judge, best model and headline metric first.
+
+    What the judge was shown, or the answers were compared with, stands only in records of a run that has such.
+    """
     return [
         {
             "model": standing.model,
@@ -39,11 +44,22 @@ def records(standings: Sequence[Standing], headlines: Headlines) -> list[dict[st
             "judge": standing.judge,
             "run": standing.run,
             "published": standing.published,
+            **({"references": standing.references} if standing.references else {}),
+            **({"rivals": list(standing.rivals)} if standing.rivals else {}),
         }
         for column in columns_of(standings, headlines)
         for standing in ranked(standings, column, headlines)
         for score in standing.scores
     ]
+
+
+def render_standings(standings: Sequence[Standing], headlines: Headlines, format: str) -> str:
+    """The records as json or csv text."""
+    rows = records(standings, headlines)
+    if format == "json":
+        return render_json(rows)
+    some = [key for key in _KEYS_OF_SOME if any(key in row for row in rows)]
+    return render_records([{**dict.fromkeys(some), **row} for row in rows], (*_KEYS, *some), format)
 
 
 def column_of(standing: Standing) -> Column:

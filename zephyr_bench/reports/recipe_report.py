@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from zephyr_bench.records import Score
 from zephyr_bench.reports.changes import changes
 from zephyr_bench.reports.leaderboard import headline_table
-from zephyr_bench.reports.ranking import RECORD_KEYS, Headlines, records
-from zephyr_bench.reports.render import render_records, render_table
+from zephyr_bench.reports.ranking import Headlines, render_standings
+from zephyr_bench.reports.render import render_table
 from zephyr_bench.reports.standings import checkpoint_labels, measured
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def render_recipe_report(store: Store, report: RecipeReport, format: str) -> str
     scores = store.scores_of([run.id for run in runs])
     standings = measured(runs, scores, checkpoint_labels(runs))
     if format in ("csv", "json"):
-        return render_records(records(standings, report.headlines), RECORD_KEYS, format)
+        return render_standings(standings, report.headlines, format)
     parts = [headline_table(standings, report.headlines, format)] if standings else []
     if report.preferences:
         parts.append(_preference_table(report.preferences, format))

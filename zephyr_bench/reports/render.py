@@ -53,8 +53,7 @@ def render_table(
 def render_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str], format: str) -> str:
     """Records for machines: "json", or "csv" with a header line. Numbers keep their full precision."""
     if format == "json":
-        chosen = [{column: record[column] for column in columns} for record in records]
-        return json.dumps(chosen, indent=2, allow_nan=False) + "\n"
+        return render_json([{column: record[column] for column in columns} for record in records])
     if format == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -62,6 +61,10 @@ def render_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str],
         writer.writerows([_csv_cell(record[column]) for column in columns] for record in records)
         return text.getvalue()
     raise UserError(f"unknown format '{format}': expected table, markdown, csv or json.")
+
+
+def render_json(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
@@ -95,6 +98,8 @@ class Notes:
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        value = ", ".join(value)
     return csv_text(value) if isinstance(value, str) else value
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.reports.contributions import contributions
-from zephyr_bench.reports.ranking import RECORD_KEYS, records, rivals_told
-from zephyr_bench.reports.render import MISSING, number, render_records, render_table
+from zephyr_bench.reports.ranking import render_standings, rivals_told
+from zephyr_bench.reports.render import MISSING, number, render_table
 from zephyr_bench.reports.standings import Standing
 from zephyr_bench.stats.repeats import ErrorParts, error_parts
 
@@ -22,7 +22,7 @@ def render_run(store: Store, run_id: str, format: str) -> str:
     scores = store.scores_of([run.id]).get(run.id, [])
     if format in ("json", "csv"):
         standing = Standing(run.model, run.note or "", run.benchmark, run.judge, tuple(scores), run.id)
-        return render_records(records([standing], {}), RECORD_KEYS, format)
+        return render_standings([standing], {}, format)
     cells = [
         [
             s.metric,

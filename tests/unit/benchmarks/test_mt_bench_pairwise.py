@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers import FakeOpenAi, fake_openai
+from tiny_data import DSFT
 from tiny_model import make_tiny_model
 
 from zephyr_bench import catalogue
@@ -17,8 +18,10 @@ from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
 from zephyr_bench.engines import open_engine
 from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.errors import UserError
-from zephyr_bench.judges import open_judge
+from zephyr_bench.judges import JudgeOptions, open_judge
+from zephyr_bench.pipeline.train_and_eval import prepare, train_and_eval
 from zephyr_bench.progress import Progress
+from zephyr_bench.recipe import Recipe
 from zephyr_bench.reports.leaderboard import render_leaderboard
 from zephyr_bench.store import Store
 
@@ -52,7 +55,7 @@ def run(store: Store, model: Path, benchmark: str, judge: Any = None, **options:
 def local_judge(server: FakeOpenAi, folder: Path) -> Any:
     path = folder / "local.yaml"
     shutil.copy(catalogue.find("judge", "gpt-4"), path)
-    return open_judge(str(path), base_url=server.url)
+    return open_judge(str(path), options=JudgeOptions(base_url=server.url))
 
 
 def test_each_turn_is_judged_in_both_orders_and_always_a_is_always_a_tie(
@@ -118,11 +121,31 @@ def test_two_checkpoints_of_one_name_are_told_apart(store: Store, models: dict[s
     outcome = run(store, models["two"], "mt-bench-mini-pairwise", baselines=["two"])
     (rival,) = store.run(outcome.run).rivals
     assert rival.startswith("two@")
+    third = make_tiny_model(tmp_path / "three", seed=3, max_length=2048)
+    with pytest.raises(UserError, match=r"--baseline two names several checkpoints; name one: two@.*, two@"):
+        run(store, third, "mt-bench-mini-pairwise", baselines=["two"])
+    outcome = run(store, third, "mt-bench-mini-pairwise", baselines=[rival])
+    assert store.run(outcome.run).rivals == ("two",)
 
 
 def test_all_without_others_is_told(store: Store, models: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="no other model of the store has answered mt-bench-mini"):
         run(store, models["one"], "mt-bench-mini-pairwise", baselines=["all"])
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_a_recipe_without_its_rivals_answers_is_refused_before_it_trains(
+    store: Store, make_recipe: Callable[..., Recipe], tmp_path: Path, start: bool
+) -> None:
+    models = ["start", "dsft"] if start else ["dsft"]
+    recipe = make_recipe(
+        dsft=DSFT, evaluate=[{"benchmark": "mt-bench-mini-pairwise", "limit": LIMIT}], evaluate_models=models
+    )
+    options = EngineOptions(device="cpu")
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"recipe tiny, mt-bench-mini-pairwise of .*: --baseline .*: the store has no"):
+        train_and_eval(recipe, prepare(recipe, options), options, store=store, out=out, progress=Progress(quiet=True))
+    assert not out.exists()
 
 
 def test_repeated_judgments_are_samples_of_their_own(store: Store, models: dict[str, Path], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from servers import fake_openai
 
-from zephyr_bench.judges import open_judge
+from zephyr_bench.judges import JudgeOptions, open_judge
 from zephyr_bench.testing.judges import CHECKS, pair, single
 
 CONTAINS = [{"check": "contains", "any": ["Paris"]}]
@@ -31,4 +31,4 @@ def test_openai_conforms(check: Callable[..., Any]) -> None:
         return replies["pair" if "Assistant B" in body["messages"][1]["content"] else "single"]
 
     with fake_openai(reply) as server:
-        check(lambda: open_judge("gpt-4", base_url=server.url), MATCHES)
+        check(lambda: open_judge("gpt-4", options=JudgeOptions(base_url=server.url)), MATCHES)

@@ -7,7 +7,7 @@ import pytest
 from servers import fake_openai
 
 from zephyr_bench.errors import JudgeUnavailable, UserError
-from zephyr_bench.judges import open_judge
+from zephyr_bench.judges import JudgeOptions, open_judge
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.records import Match
 from zephyr_bench.testing.judges import pair, single
@@ -138,7 +138,7 @@ def test_fingerprint_changes_with_what_a_verdict_hangs_on_and_nothing_else(tmp_p
 @pytest.mark.parametrize("url", ["nonsense", "ftp://x/v1", "http://user:pw@127.0.0.1/v1"])
 def test_a_base_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(UserError, match="--base-url") as told:
-        open_judge("gpt-4", base_url=url)
+        open_judge("gpt-4", options=JudgeOptions(base_url=url))
     assert "pw" not in str(told.value)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from zephyr_bench.errors import UserError
-from zephyr_bench.judges import open_judge
+from zephyr_bench.judges import JudgeOptions, open_judge
 from zephyr_bench.records import Judgment, Match
 from zephyr_bench.testing.judges import pair, single
 
@@ -38,7 +38,7 @@ def test_a_question_without_checks_has_no_verdict_and_a_reason() -> None:
 
 def test_a_server_for_the_rubric_is_a_mistake() -> None:
     with pytest.raises(UserError, match="asks no server"):
-        open_judge("rubric", base_url="http://127.0.0.1:1/v1")
+        open_judge("rubric", options=JudgeOptions(base_url="http://127.0.0.1:1/v1"))
 
 
 def test_unknown_judge_suggests_close_matches() -> None:

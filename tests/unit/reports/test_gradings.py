@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import pytest
@@ -94,6 +96,23 @@ def test_runs_against_other_rivals_are_not_compared(store: Store, add_run: AddRu
         ids.append(add_run(name, "mt-bench-pairwise", samples=samples, scores=pair_scores(samples), protocol=protocol))
     with pytest.raises(UserError, match=r"nothing to compare: .* against weak by rubric, .* against strong by rubric"):
         render_comparison(store, *ids, format="table")
+
+
+def test_machines_are_told_what_a_figure_was_graded_with(store: Store, add_run: AddRun) -> None:
+    add_run("plain", samples=chat_samples((5, 6)))
+    add_run("ours", "mt-bench", scores=graded(5.0), protocol=CORRECTED, judge="gpt-4")
+    samples = pair_run(1.0, 0.0)
+    add_run("ours", "mt-bench-pairwise", samples=samples, scores=pair_scores(samples), protocol={"rivals": ["base"]})
+    headlines = {"mt-bench-mini": "score", "mt-bench": "score", "mt-bench-pairwise": "win-rate-adjusted"}
+    rows = {row["benchmark"]: row for row in json.loads(render_leaderboard(store, headlines, format="json"))}
+    assert rows["mt-bench"]["references"] == "gpt-4-0125-preview"
+    assert rows["mt-bench-pairwise"]["rivals"] == ["base"]
+    assert not {"references", "rivals"} & rows["mt-bench-mini"].keys()
+    lines = list(csv.DictReader(io.StringIO(render_leaderboard(store, headlines, format="csv"))))
+    told = {line["benchmark"]: (line["references"], line["rivals"]) for line in lines}
+    assert told["mt-bench"] == ("gpt-4-0125-preview", "")
+    assert told["mt-bench-pairwise"] == ("", "base")
+    assert told["mt-bench-mini"] == ("", "")
 
 
 def test_answers_without_scores_take_no_part(store: Store, add_run: AddRun) -> None:
