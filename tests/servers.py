@@ -61,6 +61,9 @@ def fake_openai(reply: Callable[[dict[str, Any]], Reply] | Reply, *, port: int =
             if isinstance(answer, int):
                 self._send(answer, {"error": {"message": f"fault {answer}", "type": "fault"}})
                 return
+            if self.path == "/v1/messages" and isinstance(answer, str):
+                self._send(200, message(body["model"], answer))
+                return
             if self.path != "/v1/chat/completions":
                 self._send(404, {"error": {"message": self.path}})
                 return
@@ -102,6 +105,19 @@ def fake_openai(reply: Callable[[dict[str, Any]], Reply] | Reply, *, port: int =
     finally:
         server.shutdown()
         server.server_close()
+
+
+def message(model: str, text: str) -> dict[str, Any]:
+    """Of Anthropic's Messages API."""
+    return {
+        "id": "x",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 100, "output_tokens": 10},
+    }
 
 
 def completion(model: str, said: str | dict[str, Any]) -> dict[str, Any]:

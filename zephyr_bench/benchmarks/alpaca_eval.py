@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from zephyr_bench.benchmarks.asking import ask
-from zephyr_bench.benchmarks.pairing import grade_pairs
-from zephyr_bench.benchmarks.protocol import Job
+from zephyr_bench.benchmarks.pairing import grade_pairs, once_each
+from zephyr_bench.benchmarks.protocol import Given, Job
 from zephyr_bench.benchmarks.questions import read_questions
 from zephyr_bench.benchmarks.spec import BenchmarkSpec
 from zephyr_bench.errors import UserError
@@ -98,10 +98,13 @@ class AlpacaEval:
         for question, _ in pairs:
             length = len(answers[question.id][0].text or "")
             yield SampleScore(question.id, question.category, "length", float(length))
+        job.run.add_answers(pairs)  # the baseline's, too, are what a verdict is of
         matches = [Match(question, 1, answers[question.id], rival=(baseline,)) for question, baseline in pairs]
-        for match, verdict in grade_pairs(job, matches):
-            question = match.question
-            yield SampleScore(question.id, question.category, "preference", verdict.value, reason=verdict.reason)
+        yield from _preferences(job, matches)
+
+    def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
+        yield from (sample for sample in given.samples if sample.metric == "length")
+        yield from _preferences(job, once_each(given))
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """Win rates in per cent; a tie is half a win. `avg-length` is in characters."""
@@ -119,3 +122,9 @@ class AlpacaEval:
             Score("discrete-win-rate", discrete_rate, discrete_error, n, missing),
             Score("avg-length", length, length_error, len(lengths)),
         ]
+
+
+def _preferences(job: Job, matches: Sequence[Match]) -> Iterator[SampleScore]:
+    for match, verdict in grade_pairs(job, matches):
+        question = match.question
+        yield SampleScore(question.id, question.category, "preference", verdict.value, reason=verdict.reason)

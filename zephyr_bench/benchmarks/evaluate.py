@@ -50,11 +50,16 @@ def evaluate(
     protocol = {**benchmark.protocol(limit), "limit": limit}
     with recorded_run(store, engine, judge, benchmark=benchmark.name, protocol=protocol, seed=seed) as run:
         job = Job(engine=engine, judge=judge, run=run, progress=progress, limit=limit, seed=seed)
-        samples = list(_stored(run, benchmark.samples(job)))
-        # in an order of their own: a run that was broken off and taken up again gives the same to the last bit
-        samples.sort(key=lambda s: (s.question, s.turn, s.metric, s.rival, s.replicate))
-        scores = benchmark.aggregate(samples)
-        run.finish("complete", scores)
+        return completed(run, benchmark, benchmark.samples(job))
+
+
+def completed(run: RunWriter, benchmark: Benchmark, found: Iterable[SampleScore]) -> Outcome:
+    """Stores the samples as they come, then the scores made of them all."""
+    samples = list(_stored(run, found))
+    # in an order of their own: a run that was broken off and taken up again gives the same to the last bit
+    samples.sort(key=lambda s: (s.question, s.turn, s.metric, s.rival, s.replicate))
+    scores = benchmark.aggregate(samples)
+    run.finish("complete", scores)
     return Outcome(run.id, benchmark.name, tuple(scores))
 
 

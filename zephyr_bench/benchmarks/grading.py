@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from zephyr_bench.benchmarks.protocol import Job
-from zephyr_bench.errors import UserError
+from zephyr_bench.errors import ServiceError, UserError
+from zephyr_bench.judges.jury import JuryJudge
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.records import Judgment, Match
 
@@ -23,6 +25,9 @@ def grade(job: Job, matches: Sequence[Match]) -> Iterator[tuple[Match, Judgment]
     Raises what the judge raises, after everything that was judged has been stored.
     """
     judge = judge_of(job)
+    if isinstance(judge, JuryJudge):
+        yield from _grade_by_jury(job, judge, matches)
+        return
     alike: dict[str, list[Match]] = {}  # two questions of the same content share a judgment
     for match in matches:
         alike.setdefault(match.key(judge.fingerprint), []).append(match)
@@ -40,3 +45,24 @@ def grade(job: Job, matches: Sequence[Match]) -> Iterator[tuple[Match, Judgment]
     for judgment in job.progress.track(verdicts, what=what, total=len(missing), unit="judgments"):
         job.run.add_judgments([(missing[judgment.key], judgment)])
         yield from ((match, judgment) for match in alike[judgment.key])
+
+
+def _grade_by_jury(job: Job, jury: JuryJudge, matches: Sequence[Match]) -> Iterator[tuple[Match, Judgment]]:
+    """Each member in turn, its judgments kept as its own; then one verdict of all on each match.
+
+    Where a member's calls fail for good, the others judge first; no verdict of the jury is given then.
+    """
+    told: dict[str, dict[str, Judgment]] = {}  # by the jury's key, then by member
+    failure: ServiceError | None = None
+    for member in jury.members:
+        try:
+            for match, judgment in grade(replace(job, judge=member), matches):
+                told.setdefault(match.key(jury.fingerprint), {})[member.fingerprint] = judgment
+        except ServiceError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    for match in matches:
+        judgment = jury.combine(match, list(told[match.key(jury.fingerprint)].values()))
+        job.run.add_judgments([(match, judgment)])
+        yield match, judgment

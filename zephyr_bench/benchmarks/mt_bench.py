@@ -15,7 +15,7 @@ from pydantic import Field
 
 from zephyr_bench.benchmarks.asking import ask
 from zephyr_bench.benchmarks.grading import grade
-from zephyr_bench.benchmarks.protocol import Job
+from zephyr_bench.benchmarks.protocol import Given, Job
 from zephyr_bench.benchmarks.questions import read_questions, with_references
 from zephyr_bench.benchmarks.spec import BenchmarkSpec
 from zephyr_bench.errors import UserError, did_you_mean
@@ -122,8 +122,10 @@ class MtBench:
             for turn in range(1, len(question.turns) + 1)
             for replicate in range(self._judgments)
         ]
-        for match, judgment in grade(job, matches):
-            yield graded_sample(match.question, match.turn, judgment, replicate=match.replicate)
+        yield from _graded(job, matches)
+
+    def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
+        yield from _graded(job, given.matches)
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """`score` is the mean over every graded turn, as FastChat's show_result takes it."""
@@ -133,6 +135,11 @@ class MtBench:
         for category in sorted({sample.category for sample in samples}):
             groups[category] = [sample for sample in samples if sample.category == category]
         return [_score(metric, group) for metric, group in groups.items()]
+
+
+def _graded(job: Job, matches: Sequence[Match]) -> Iterator[SampleScore]:
+    for match, judgment in grade(job, matches):
+        yield graded_sample(match.question, match.turn, judgment, replicate=match.replicate)
 
 
 def graded_sample(question: Question, turn: int, judgment: Judgment, *, replicate: int = 0) -> SampleScore:

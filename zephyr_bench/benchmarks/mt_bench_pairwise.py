@@ -12,8 +12,15 @@ from typing import Any, Literal, Self
 
 from zephyr_bench.benchmarks.asking import ask
 from zephyr_bench.benchmarks.mt_bench import MtBench, MtBenchSpec
-from zephyr_bench.benchmarks.pairing import grade_pairs, pair_protocol, pair_samples, pair_scores
-from zephyr_bench.benchmarks.protocol import Job
+from zephyr_bench.benchmarks.pairing import (
+    grade_pairs,
+    once_each,
+    pair_protocol,
+    pair_samples,
+    pair_scores,
+    rival_name,
+)
+from zephyr_bench.benchmarks.protocol import Given, Job
 from zephyr_bench.benchmarks.rivals import ALL, Rival, find_rivals
 from zephyr_bench.benchmarks.spec import BenchmarkSpec
 from zephyr_bench.engines.protocol import ModelSource
@@ -99,6 +106,10 @@ class MtBenchPairwise:
             ]
             for match, verdict in grade_pairs(job, matches):
                 yield from pair_samples(match, verdict, rival=rival.model)
+
+    def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
+        for match, verdict in grade_pairs(job, once_each(given)):
+            yield from pair_samples(match, verdict, rival=rival_name(match))
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         return pair_scores(samples)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zephyr_bench.benchmarks.grading import grade, judge_of
-from zephyr_bench.benchmarks.protocol import Job
+from zephyr_bench.benchmarks.protocol import Given, Job
 from zephyr_bench.records import Judgment, Match, SampleScore, Score
 from zephyr_bench.stats.means import clustered_mean
 
@@ -69,6 +69,15 @@ def grade_pairs(job: Job, matches: Sequence[Match]) -> Iterator[tuple[Match, Pai
             first, second = keys[number]
             if first in judged and second in judged:
                 yield matches[number], of_both(judged[first], judged[second])
+
+
+def once_each(given: Given) -> list[Match]:
+    """Of a stored run's pairs, which were judged in both orders, the order with its own model first."""
+    return [match for match in given.matches if match.rival is not None and match.answers[0].model == given.model]
+
+
+def rival_name(match: Match) -> str:
+    return match.rival[0].model if match.rival else ""
 
 
 def pair_samples(match: Match, verdict: PairVerdict, *, rival: str) -> list[SampleScore]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 from zephyr_bench.engines.protocol import Engine, ModelSource
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.progress import Progress
-from zephyr_bench.records import SampleScore, Score
+from zephyr_bench.records import Match, SampleScore, Score
 from zephyr_bench.store import RunWriter, Store
 
 
@@ -65,6 +65,24 @@ class Benchmark(Protocol):
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """The run's metrics, headline first. Pure; a sample without a value is counted as missing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Given:
+    """A stored run's answers, to be graded again: what was judged, and the samples that came of it."""
+
+    model: str
+    matches: tuple[Match, ...]
+    samples: tuple[SampleScore, ...]
+
+
+@runtime_checkable
+class Regrades(Protocol):
+    """A benchmark whose stored answers another judge can grade."""
+
+    def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
+        """As `samples`, of answers that are there; asks the judge only."""
         ...
 
 

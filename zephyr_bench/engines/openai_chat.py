@@ -1,85 +1,46 @@
-"""One chat to a server that speaks OpenAI's Chat Completions API, by the official SDK.
-
-What its errors mean for the call is said by the exceptions of calls.py; tries and waits are that module's, so the SDK
-tries once. Replies are read as plain JSON: the SDK's own objects cost a third of a call.
-"""
+"""Chats to any server that speaks OpenAI's Chat Completions API."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
-from zephyr_bench.engines.calls import Refused, TryAgain
-from zephyr_bench.engines.server import Server, retry_after, sendable
-from zephyr_bench.errors import ServiceError, UserError
+from zephyr_bench.engines.sdk_chat import SdkChat
+from zephyr_bench.engines.server import Server, sendable
 from zephyr_bench.records import GeneratedToken, Generation, GenerationRequest
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+# what the SDK has names for, of the parameters that are sent; what else the user adds goes beside them
+_KNOWN = {
+    *("model", "messages", "temperature", "max_tokens", "max_completion_tokens", "top_p", "seed", "stop"),
+    *("logprobs", "top_logprobs", "response_format", "reasoning_effort", "frequency_penalty", "presence_penalty"),
+}
 
-_OVERLOADED = {408, 429, 503, 529}
 
-
-class OpenAiChat:
+class OpenAiChat(SdkChat):
     """`extra` parameters go into each request as they stand; null takes one out."""
 
+    sdk = "openai"
+    install = "pip install openai"
+    speaks = "Chat Completions"
+
     def __init__(self, server: Server, model: str, *, extra: Mapping[str, Any]) -> None:
-        self._server = server
-        self._model = model
+        super().__init__(server, model)
         self._extra = dict(extra)
-        self._client: AsyncOpenAI | None = None  # of one event loop
 
-    async def ask(self, request: GenerationRequest) -> Generation:
-        import openai
+    def open(self, sdk: ModuleType) -> Any:
+        server = self.server
+        key = server.key() or "none"
+        return sdk.AsyncOpenAI(api_key=key, base_url=server.base_url, max_retries=0, timeout=server.timeout_seconds)
 
-        server = self._server
-        try:
-            async with asyncio.timeout(server.timeout_seconds):
-                raw = await self._open().chat.completions.with_raw_response.create(**self._body(request))
-            reply = json.loads(raw.http_response.content)
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise UserError(
-                f"{server.who}: the key was refused ({error.status_code}); put a valid one into {server.api_key_env}."
-            ) from None
-        except openai.NotFoundError:
-            raise UserError(f"{server.who}: model '{self._model}' or the address is not known there (404).") from None
-        except openai.APIStatusError as error:
-            raise self._meaning(error) from None
-        except (TimeoutError, openai.APITimeoutError):
-            told = f"{server.who} did not answer within {server.timeout_seconds:g} s, {server.tries} times"
-            raise TryAgain(ServiceError(f"{told}; run again to go on."), overloaded=True) from None
-        except openai.APIConnectionError as error:
-            reason = server.without_key(str(error.__cause__ or error))
-            told = f"{server.who} can't be reached ({reason}), {server.tries} times tried"
-            raise TryAgain(ServiceError(f"{told}; run again to go on.")) from None
-        except (openai.APIError, ValueError) as error:  # a body that is no JSON: half of one, perhaps
-            told = f"{server.who} sent no Chat Completions reply ({type(error).__name__})."
-            raise TryAgain(ServiceError(told)) from None
-        return self._generation(request, reply)
-
-    def _meaning(self, error: Any) -> Exception:
-        """Of a status that isn't the key's or the model's."""
-        server, status = self._server, int(error.status_code)
-        told = server.without_key(_told(error))
-        if status in _OVERLOADED or status == 409 or status >= 500:
-            failure = f"{server.who} answered {status} after {server.tries} tries{told}; run again to go on."
-            return TryAgain(
-                ServiceError(failure), overloaded=status in _OVERLOADED, after=retry_after(error.response.headers)
-            )
-        if status in (400, 413, 422):
-            return Refused(
-                ServiceError(
-                    f"{server.who} refused a request ({status}){told}; the others were answered, this one can't be."
-                )
-            )
-        return ServiceError(f"{server.who} answered {status}{told}; run again to go on.")
+    async def send(self, client: Any, request: GenerationRequest) -> bytes:
+        raw = await client.chat.completions.with_raw_response.create(**self._body(request))
+        return bytes(raw.http_response.content)
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
         sampling = request.sampling
         body: dict[str, Any] = {
-            "model": self._model,
+            "model": self.model,
             "messages": [{**message, "content": sendable(message["content"])} for message in request.messages],
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_new_tokens,
@@ -90,63 +51,20 @@ class OpenAiChat:
             body["stop"] = list(sampling.stop)
         if request.top_logprobs:
             body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
-        body |= self._extra
-        known = {name: value for name, value in body.items() if value is not None}
-        more = {name: known.pop(name) for name in list(known) if name not in _SDK_NAMES}
-        return {**known, "extra_body": more} if more else known
+        body = {name: value for name, value in {**body, **self._extra}.items() if value is not None}
+        more = {name: body.pop(name) for name in list(body) if name not in _KNOWN}
+        return {**body, "extra_body": more} if more else body
 
-    def _generation(self, request: GenerationRequest, reply: Any) -> Generation:
-        try:
-            choice = reply["choices"][0]
-            text = choice["message"].get("content") or ""
-            reason = "length" if choice.get("finish_reason") == "length" else "stop"
-            logprobs = ((choice.get("logprobs") or {}).get("content") or []) if request.top_logprobs else []
-            tokens = tuple(
-                GeneratedToken(here["token"], {at["token"]: float(at["logprob"]) for at in here["top_logprobs"]})
-                for here in logprobs
-            )
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-            told = f"{self._server.who} sent no Chat Completions reply (it has no choices)."
-            raise TryAgain(ServiceError(told)) from None
+    def read(self, request: GenerationRequest, reply: Any) -> Generation:
+        choice = reply["choices"][0]
+        text = choice["message"].get("content") or ""
+        reason = "length" if choice.get("finish_reason") == "length" else "stop"
+        told = ((choice.get("logprobs") or {}).get("content") or []) if request.top_logprobs else []
+        tokens = tuple(
+            GeneratedToken(here["token"], {at["token"]: float(at["logprob"]) for at in here["top_logprobs"]})
+            for here in told
+        )
         usage = reply.get("usage") or {}
         return Generation(
-            request.key,
-            str(text),
-            reason,
-            usage.get("prompt_tokens"),
-            usage.get("completion_tokens"),
-            tokens,
+            request.key, str(text), reason, usage.get("prompt_tokens"), usage.get("completion_tokens"), tokens
         )
-
-    def _open(self) -> AsyncOpenAI:
-        if self._client is None:
-            try:
-                from openai import AsyncOpenAI
-            except ImportError:
-                raise UserError("the openai package is not installed: pip install openai.") from None
-            self._client = AsyncOpenAI(
-                api_key=self._server.key() or "none",
-                base_url=self._server.base_url,
-                max_retries=0,
-                timeout=self._server.timeout_seconds,
-            )
-        return self._client
-
-    async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-
-
-# of the parameters that are sent; what else the user adds goes beside them
-_SDK_NAMES = {
-    *("model", "messages", "temperature", "max_tokens", "max_completion_tokens", "top_p", "seed", "stop"),
-    *("logprobs", "top_logprobs", "response_format", "reasoning_effort", "frequency_penalty", "presence_penalty"),
-}
-
-
-def _told(error: Any) -> str:
-    """The server's own words, short."""
-    body = getattr(error, "body", None)
-    message = body.get("message") if isinstance(body, dict) else None
-    return f" ({str(message)[:200]})" if message else ""

@@ -6,14 +6,14 @@ Making one asks nothing. Calls run many at once (calls.py); each answer is given
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any, Protocol
 
 from zephyr_bench.engines.calls import Calls
 from zephyr_bench.engines.concurrency import Concurrency, Pace
 from zephyr_bench.engines.openai_chat import OpenAiChat
 from zephyr_bench.engines.protocol import EngineOptions, FollowUp, ModelSource
+from zephyr_bench.engines.sdk_chat import SdkChat
 from zephyr_bench.engines.server import Server, check_url
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
@@ -22,24 +22,16 @@ from zephyr_bench.records import Generation, GenerationRequest
 _CHARACTERS_PER_TOKEN = 3  # about, and rather too many tokens than too few; for the pace only
 
 
-class ChatClient(Protocol):
-    """Asks one chat. Its errors are those of calls.py; it belongs to one event loop until it is closed."""
-
-    async def ask(self, request: GenerationRequest) -> Generation: ...
-
-    async def close(self) -> None: ...
-
-
 class RemoteEngine:
     """Continues chats by a client's calls. The results that are made already are passed over."""
 
-    def __init__(self, model: ModelSource, server: Server, client: ChatClient, *, backend: str) -> None:
+    def __init__(self, model: ModelSource, chat: SdkChat, *, backend: str) -> None:
         self.model = model
-        self._server = server
         self._backend = backend
-        self._client = client
+        self._chat = chat
+        server = chat.server
         self._calls: Calls[GenerationRequest, Generation] = Calls(
-            client.ask,
+            chat.ask,
             concurrency=Concurrency(server.concurrency),
             pace=Pace(server.requests_per_minute, server.tokens_per_minute),
             tries=server.tries,
@@ -48,7 +40,8 @@ class RemoteEngine:
 
     def missing(self) -> list[str]:
         """What it lacks, a sentence each with what to do; no network."""
-        return self._server.missing(f"model {self.model.name}", "name another server by --base-url")
+        absent = self._chat.server.missing(f"model {self.model.name}", "name another server by --base-url")
+        return [*self._chat.missing(), *absent]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -69,7 +62,7 @@ class RemoteEngine:
         def follow(result: Generation) -> None:
             following.extend(then(result) if then else ())
 
-        for _, result in self._calls.run(pull, closing=self._client.close):
+        for _, result in self._calls.run(pull, closing=self._chat.close):
             yield result
             follow(result)
 
@@ -92,13 +85,11 @@ def openai_engine(name: str, options: EngineOptions) -> RemoteEngine:
     except ValueError:  # the URL may hold a password: it is not shown
         raise UserError("--base-url: expected a URL without a password, such as http://127.0.0.1:8000/v1.") from None
     server = Server(f"model {name} at {url}", url, options.api_key_env, concurrency=options.concurrency)
-    return served_by(server, name, lambda at: OpenAiChat(at, name, extra={}), backend="openai")
+    return served_by(OpenAiChat(server, name, extra={}), backend="openai")
 
 
-def served_by(
-    server: Server, model: str, client: Callable[[Server], ChatClient], *, backend: str, extra: Mapping[str, Any] = {}
-) -> RemoteEngine:
+def served_by(chat: SdkChat, *, backend: str) -> RemoteEngine:
     """The engine of a model that is known by its server and its name there: nobody can hash its weights."""
-    known_by = {"server": server.base_url, "model": model, **({"extra": dict(extra)} if extra else {})}
-    source = ModelSource(name=model, location=server.base_url, fingerprint=fingerprint(known_by))
-    return RemoteEngine(source, server, client(server), backend=backend)
+    url = chat.server.base_url
+    source = ModelSource(name=chat.model, location=url, fingerprint=fingerprint({"server": url, "model": chat.model}))
+    return RemoteEngine(source, chat, backend=backend)

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_bench import catalogue
+from zephyr_bench.judges.anthropic_judge import AnthropicJudge
+from zephyr_bench.judges.jury import JuryJudge
 from zephyr_bench.judges.local_judge import LocalJudge
 from zephyr_bench.judges.openai_judge import OpenAiJudge
 from zephyr_bench.judges.protocol import Judge, JudgeOptions
+from zephyr_bench.judges.recorded import RecordedJudge
 from zephyr_bench.judges.rubric import RubricJudge
 from zephyr_bench.plug_in import class_of
 from zephyr_bench.yaml_file import check_mapping, load_yaml
@@ -17,7 +20,10 @@ from zephyr_bench.yaml_file import check_mapping, load_yaml
 __all__ = ["Judge", "JudgeOptions", "open_judge"]
 
 _BUILT_IN: dict[str, Any] = {
+    "anthropic": AnthropicJudge,
+    "jury": JuryJudge,
     "openai": OpenAiJudge,
+    "recorded": RecordedJudge,
     "rubric": RubricJudge,
     "transformers": LocalJudge,
     "vllm": LocalJudge,

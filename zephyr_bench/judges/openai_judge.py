@@ -26,25 +26,17 @@ class OpenAiJudge(ChatJudge):
 
     def __init__(self, spec: OpenAiSpec, *, name: str, folder: Path, options: JudgeOptions) -> None:
         told = spec.at(options)
-        self._server = told.server(name)
+        self._chat = OpenAiChat(told.server(name), spec.model, extra=spec.parameters)
         super().__init__(
             name,
             spec.form(folder),
             spec.sampling,
-            {
-                "kind": spec.kind,
-                "server": told.base_url,
-                "model": spec.model,
-                "temperature": spec.temperature,
-                "max_tokens": spec.max_tokens,
-                **({"parameters": spec.parameters} if spec.parameters else {}),
-            },
+            {**told.identity(), **({"parameters": spec.parameters} if spec.parameters else {})},
             spec.usd_per_million_tokens,
             options,
-            lambda: served_by(
-                self._server, spec.model, lambda at: OpenAiChat(at, spec.model, extra=spec.parameters), backend="openai"
-            ),
+            lambda: served_by(self._chat, backend="openai"),
         )
 
     def missing(self) -> list[str]:
-        return [*self._server.missing(f"judge {self.name}", "choose another judge"), *super().missing()]
+        absent = self._chat.server.missing(f"judge {self.name}", "choose another judge")
+        return [*self._chat.missing(), *absent, *super().missing()]

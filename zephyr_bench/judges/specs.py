@@ -6,7 +6,7 @@ Data only; chat_judge.py puts it to work.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -51,6 +51,7 @@ class ChatSpec(Entry):
 class ServedSpec(ChatSpec):
     """What it says of a server beside that."""
 
+    kind: str
     base_url: str
     api_key_env: str  # the variable that holds the key; servers on this machine need none
     concurrency: int | None = Field(None, gt=0)  # calls at once; None: as many as the server takes, found out
@@ -65,7 +66,7 @@ class ServedSpec(ChatSpec):
     def _is_url(cls, value: str) -> str:
         return check_url(value)
 
-    def at(self, options: JudgeOptions) -> ServedSpec:
+    def at(self, options: JudgeOptions) -> Self:
         """With what the user says in place of the YAML. Raises UserError."""
         changes: dict[str, Any] = {}
         if options.base_url is not None:
@@ -78,6 +79,16 @@ class ServedSpec(ChatSpec):
         if options.concurrency is not None:
             changes["concurrency"] = options.concurrency
         return self.model_copy(update=changes)
+
+    def identity(self) -> dict[str, Any]:
+        """What a verdict hangs on, beside the form."""
+        return {
+            "kind": self.kind,
+            "server": self.base_url,
+            "model": self.model,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
 
     def server(self, judge: str) -> Server:
         return Server(

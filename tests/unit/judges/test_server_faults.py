@@ -210,7 +210,7 @@ def test_an_error_of_our_own_is_not_lost(tmp_path: Path, monkeypatch: pytest.Mon
     def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(OpenAiChat, "_generation", broken)
+    monkeypatch.setattr(OpenAiChat, "read", broken)
     with fake_openai("[[7]]") as server, pytest.raises(RuntimeError, match="a bug"):
         list(judge_at(server.url, tmp_path).grade(MATCHES[:1]))
 

@@ -1,0 +1,95 @@
+"""Stored answers, graded by another judge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import fake_openai
+from test_mt_bench_pairwise import LIMIT, local_judge, run
+from tiny_model import make_tiny_model
+from typer.testing import CliRunner
+
+from zephyr_bench.benchmarks import open_benchmark
+from zephyr_bench.benchmarks.rejudge import judge_run
+from zephyr_bench.cli import app
+from zephyr_bench.errors import UserError
+from zephyr_bench.progress import Progress
+from zephyr_bench.store import Store
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {name: make_tiny_model(folder / name, seed=n, max_length=2048) for n, name in enumerate(("one", "two"))}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(f"sqlite:///{tmp_path}/store.db") as opened:
+        yield opened
+
+
+def again(store: Store, run_id: str, judge: Any) -> dict[str, Any]:
+    benchmark = open_benchmark(store.run(run_id).benchmark)
+    outcome = judge_run(store, run_id, benchmark, judge, Progress(quiet=True))
+    assert store.run(outcome.run).status == "complete"
+    assert store.run(outcome.run).protocol == store.run(run_id).protocol
+    return {score.metric: (score.value, score.n) for score in outcome.scores}
+
+
+def test_grades_of_another_judge(store: Store, models: dict[str, Path], tmp_path: Path) -> None:
+    first = run(store, models["one"], "mt-bench-mini")
+    with fake_openai("[[4]]") as server:
+        judge = local_judge(server, tmp_path)
+        assert again(store, first.run, judge)["score"] == (4.0, 2 * LIMIT)
+        assert again(store, first.run, judge)["score"] == (4.0, 2 * LIMIT)
+        assert len(server.requests) == 2 * LIMIT, "what is judged is not judged again"
+    assert {answer.key for answer in store.answers_of(store.runs()[0].id)} == {
+        answer.key for answer in store.answers_of(first.run)
+    }
+
+
+def test_pairs_by_another_judge(store: Store, models: dict[str, Path], tmp_path: Path) -> None:
+    run(store, models["two"], "mt-bench-mini")
+    first = run(store, models["one"], "mt-bench-mini-pairwise", baselines=["two"])
+    with fake_openai("[[A]]") as server:
+        found = again(store, first.run, local_judge(server, tmp_path))
+    assert found["win-rate-adjusted"] == (50.0, 2 * LIMIT)
+    assert found["consistency"] == (0.0, 2 * LIMIT)
+
+
+def test_instructions_by_another_judge(store: Store, models: dict[str, Path], tmp_path: Path) -> None:
+    first = run(store, models["one"], "alpaca-eval-mini")
+    with fake_openai("[[C]]") as server:
+        found = again(store, first.run, local_judge(server, tmp_path))
+    assert found["win-rate"] == (50.0, LIMIT)
+    assert found["avg-length"] == ({s.metric: s.value for s in first.scores}["avg-length"], LIMIT)
+
+
+def test_a_judgment_without_its_answer_cannot_be_made_again(store: Store, tmp_path: Path) -> None:
+    from zephyr_bench.interop.fastchat_import import add_to_store, read_fastchat
+
+    row = {"question_id": 81, "model": "m", "turn": 1, "score": 5, "judgment": "[[5]]", "judge": ["gpt-4", "single-v1"]}
+    file = tmp_path / "judged.jsonl"
+    file.write_text(json.dumps({**row, "user_prompt": "", "tstamp": 1.0}) + "\n")
+    benchmark: Any = open_benchmark("mt-bench")
+    add_to_store(store, read_fastchat([file], benchmark))
+    (imported,) = store.runs()
+    with fake_openai("[[C]]") as server, pytest.raises(UserError, match="turn 1, is not known, only a judgment of it"):
+        again(store, imported.id, local_judge(server, tmp_path))
+    assert len(store.runs()) == 1
+
+
+def test_the_command(store: Store, models: dict[str, Path], tmp_path: Path) -> None:
+    first = run(store, models["one"], "mt-bench-mini")
+    url = f"sqlite:///{tmp_path}/store.db"
+    with fake_openai("[[4]]") as server:
+        judge = local_judge(server, tmp_path)
+        words = ["judge", "--run", first.run, "--judge", str(tmp_path / "local.yaml"), "--base-url", server.url]
+        done = CliRunner().invoke(app, [*words, "--store", url, "--format", "json"], catch_exceptions=False)
+    assert {row["metric"]: row["value"] for row in json.loads(done.stdout)}["score"] == 4.0
+    assert judge.name == "local"

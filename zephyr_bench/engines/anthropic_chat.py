@@ -1,0 +1,46 @@
+"""Chats to Anthropic's Messages API."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from zephyr_bench.engines.sdk_chat import SdkChat
+from zephyr_bench.engines.server import sendable
+from zephyr_bench.records import Generation, GenerationRequest
+
+
+class AnthropicChat(SdkChat):
+    """Its API has neither a seed nor log-probabilities."""
+
+    sdk = "anthropic"
+    install = 'pip install "zephyr-bench[anthropic]"'
+    speaks = "Messages"
+
+    def open(self, sdk: ModuleType) -> Any:
+        server = self.server
+        key = server.key() or "none"
+        return sdk.AsyncAnthropic(api_key=key, base_url=server.base_url, max_retries=0, timeout=server.timeout_seconds)
+
+    async def send(self, client: Any, request: GenerationRequest) -> bytes:
+        sampling = request.sampling
+        chat = [{"role": message["role"], "content": sendable(message["content"])} for message in request.messages]
+        system = "\n\n".join(message["content"] for message in chat if message["role"] == "system")
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [message for message in chat if message["role"] != "system"],
+            "max_tokens": sampling.max_new_tokens,
+            "extra_body": {"temperature": sampling.temperature},  # not every version of the SDK has a name for it
+        }
+        if system:
+            body["system"] = system
+        if sampling.stop:
+            body["stop_sequences"] = list(sampling.stop)
+        raw = await client.messages.with_raw_response.create(**body)
+        return bytes(raw.http_response.content)
+
+    def read(self, request: GenerationRequest, reply: Any) -> Generation:
+        text = "".join(part["text"] for part in reply["content"] if part["type"] == "text")
+        reason = "length" if reply["stop_reason"] == "max_tokens" else "stop"
+        usage = reply.get("usage") or {}
+        return Generation(request.key, text, reason, usage.get("input_tokens"), usage.get("output_tokens"))
