@@ -66,7 +66,8 @@ def matches_of(store: Store, info: RunInfo) -> Iterator[Match]:
             )
         return whole
 
-    verdicts = store.verdicts_of(info.id)
+    # of a jury the members' verdicts are the run's, too
+    verdicts = {(v.question, v.turn, v.answer, v.rival, v.replicate): v for v in store.verdicts_of(info.id)}.values()
     for verdict in verdicts:
         rival = None if verdict.rival is None else up_to(by_key[verdict.rival])
         yield Match(questions[verdict.question], verdict.turn, up_to(by_key[verdict.answer]), rival, verdict.replicate)

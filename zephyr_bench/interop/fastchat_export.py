@@ -23,7 +23,8 @@ from zephyr_bench.interop.fastchat_written import (
     question_rows,
     single_rows,
 )
-from zephyr_bench.store import Store
+from zephyr_bench.store import RunInfo, Store
+from zephyr_bench.store.run_info import Verdict
 from zephyr_bench.written_file import write_text
 
 _METRICS = {"score", VERDICT, CONSISTENT}  # of MT-Bench's samples, graded and compared
@@ -49,11 +50,12 @@ def export_fastchat(store: Store, runs: Sequence[str], folder: Path) -> dict[Pat
 
 
 def _stored(store: Store, id: str) -> StoredRun:
+    info = store.run(id)
     run = StoredRun(
-        info=store.run(id),
+        info=info,
         questions=store.questions_of(id),
         answers=store.answers_of(id),
-        verdicts=store.verdicts_of(id),
+        verdicts=_verdicts(store, info),
         samples=store.samples_of(id),
     )
     answers = {answer.key for answer in run.answers}
@@ -63,6 +65,12 @@ def _stored(store: Store, id: str) -> StoredRun:
     if not run.verdicts and all(answer.text is None for answer in run.answers):
         raise UserError(f"run {id} has no answers and no judgments to export.")
     return run
+
+
+def _verdicts(store: Store, run: RunInfo) -> list[Verdict]:
+    """The run's judge's; a jury's run holds its members', too."""
+    verdicts = store.verdicts_of(run.id)
+    return [verdict for verdict in verdicts if verdict.judgment.judge == run.judge] or verdicts
 
 
 def _files(runs: Sequence[StoredRun]) -> Mapping[Path, Sequence[Row]]:
