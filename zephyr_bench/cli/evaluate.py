@@ -59,6 +59,7 @@ def mtbench(
     api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
     concurrency: o.Concurrency = None,
     max_cost: o.MaxCost = None,
+    batch: o.Batch = False,
     dry_run: o.DryRun = False,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
@@ -74,7 +75,7 @@ def mtbench(
     """Ask MT-Bench's two-turn questions, have a judge grade or compare the answers, print the scores."""
     running, judging = _options(
         *(engine, dtype, device, batch_size, trust_remote_code, include),
-        *(base_url, judge_url, api_key_env, concurrency, max_cost),
+        *(base_url, judge_url, api_key_env, concurrency, max_cost, batch),
     )
     name = _of_mode(benchmark or "mt-bench", mode)
     if baseline and not name.endswith((_PAIRWISE, ".yaml", ".yml")):
@@ -105,6 +106,7 @@ def alpaca_eval(
     api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
     concurrency: o.Concurrency = None,
     max_cost: o.MaxCost = None,
+    batch: o.Batch = False,
     dry_run: o.DryRun = False,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
@@ -121,7 +123,7 @@ def alpaca_eval(
     name = _versioned("alpaca-eval", version, benchmark)
     running, judging = _options(
         *(engine, dtype, device, batch_size, trust_remote_code, include),
-        *(base_url, judge_url, api_key_env, concurrency, max_cost),
+        *(base_url, judge_url, api_key_env, concurrency, max_cost, batch),
     )
     run(model, name, judge, running, judging, limit, seed, store, output, quiet, dry_run)
 
@@ -172,6 +174,7 @@ def _options(
     api_key_env: str = "OPENAI_API_KEY",
     concurrency: int | None = None,
     max_cost: float | None = None,
+    batch: bool = False,
 ) -> tuple[EngineOptions, JudgeOptions]:
     """How the model runs, and what the user says of the judge: an engine that asks no server leaves it the URL."""
     from zephyr_bench.engines.protocol import EngineOptions
@@ -191,7 +194,7 @@ def _options(
     )
     if judge_url is None and not served:
         judge_url = base_url
-    return running, JudgeOptions(judge_url, concurrency, max_cost, running)
+    return running, JudgeOptions(judge_url, concurrency, max_cost, batch, running)
 
 
 def run(

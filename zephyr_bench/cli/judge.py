@@ -19,6 +19,7 @@ def judge(
     base_url: Annotated[str | None, typer.Option("--base-url", help="Of the judge's server.")] = None,
     concurrency: o.Concurrency = None,
     max_cost: o.MaxCost = None,
+    batch: o.Batch = False,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     batch_size: o.BatchSize = "auto",
@@ -38,7 +39,7 @@ def judge(
 
     folders = tuple(include or ())
     running = EngineOptions(dtype=dtype, device=device, batch_size=o.batch_size(batch_size), include=folders)
-    judging = open_judge(by, include=folders, options=JudgeOptions(base_url, concurrency, max_cost, running))
+    judging = open_judge(by, include=folders, options=JudgeOptions(base_url, concurrency, max_cost, batch, running))
     with Store(o.existing_store(store)) as results:
         benchmark = open_benchmark(results.run(run).benchmark, include=folders)
         outcome = judge_run(results, run, benchmark, judging, Progress(quiet=quiet))

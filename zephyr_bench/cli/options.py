@@ -46,6 +46,9 @@ Concurrency: TypeAlias = Annotated[
 MaxCost: TypeAlias = Annotated[
     float | None, typer.Option("--max-cost", min=0, help="USD that the judge may spend; stops before it is exceeded.")
 ]
+Batch: TypeAlias = Annotated[
+    bool, typer.Option("--batch", help="Judge by OpenAI's Batch API: half the price, an answer within a day.")
+]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Say what it would ask and cost; ask nothing.")]
 Dtype: TypeAlias = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
 Device: TypeAlias = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]

@@ -38,6 +38,13 @@ class OpenAiChat(SdkChat):
         return bytes(raw.http_response.content)
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
+        """As the SDK takes it."""
+        body = self.plain_body(request)
+        more = {name: body.pop(name) for name in list(body) if name not in _KNOWN}
+        return {**body, "extra_body": more} if more else body
+
+    def plain_body(self, request: GenerationRequest) -> dict[str, Any]:
+        """As the server takes it."""
         sampling = request.sampling
         body: dict[str, Any] = {
             "model": self.model,
@@ -51,9 +58,7 @@ class OpenAiChat(SdkChat):
             body["stop"] = list(sampling.stop)
         if request.top_logprobs:
             body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
-        body = {name: value for name, value in {**body, **self._extra}.items() if value is not None}
-        more = {name: body.pop(name) for name in list(body) if name not in _KNOWN}
-        return {**body, "extra_body": more} if more else body
+        return {name: value for name, value in {**body, **self._extra}.items() if value is not None}
 
     def read(self, request: GenerationRequest, reply: Any) -> Generation:
         choice = reply["choices"][0]

@@ -24,6 +24,7 @@ class JudgeOptions:
     base_url: str | None = None  # in place of the YAML's
     concurrency: int | None = None  # likewise
     max_cost_usd: float | None = None
+    batch: bool = False  # by the server's Batch API, where it has one
     engine: EngineOptions = field(default_factory=EngineOptions)
 
 
