@@ -139,7 +139,7 @@ def _model(name: str, include: tuple[Path, ...]) -> Iterator[Row]:
 
 def _chat(engine: ScoringEngine, options: EngineOptions) -> Iterator[Row]:
     """MT-Bench's second turn as the model reads it, and what speaks against it."""
-    from zephyr_bench.engines.prompt_check import findings, quoted, two_turn_prompt
+    from zephyr_bench.engines.prompt_check import fastchat_prompt, findings, quoted, two_turn_prompt
 
     try:
         prompt = two_turn_prompt(engine, _declared_ends(engine.model.location, options))
@@ -160,6 +160,11 @@ def _chat(engine: ScoringEngine, options: EngineOptions) -> Iterator[Row]:
     )
     for finding in findings(engine, prompt):
         yield finding.what, finding.state, finding.told
+    if theirs := fastchat_prompt(engine.model.name):
+        name, text = theirs
+        same = text == prompt.text
+        told = "writes the same" if same else f"published scores were made with {json.dumps(text, ensure_ascii=False)}"
+        yield "FastChat's prompt", "ok" if same else "note", f"its template {name}, by the model's name: {told}"
 
 
 def _declared_ends(location: str, options: EngineOptions) -> frozenset[int]:

@@ -6,6 +6,7 @@ was found in a sentence each. Loads no weights and reads no file.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -73,6 +74,24 @@ def _declared(token: Callable[[], int]) -> int | None:
         return token()
     except UserError:  # the tokenizer has no such token
         return None
+
+
+def fastchat_prompt(model: str) -> tuple[str, str] | None:
+    """(name of the template, the same chat as FastChat writes it), or None where its package is absent.
+
+    FastChat (0.2.36) picks a template by the model's name; published MT-Bench scores were made with it.
+    """
+    if importlib.util.find_spec("fastchat") is None:
+        return None
+    try:
+        from fastchat.model.model_adapter import get_conversation_template
+    except ImportError:  # one of what it needs, which the extra `fastchat` brings
+        return None
+    chat = get_conversation_template(model)
+    for number, message in enumerate(_CHAT):
+        chat.append_message(chat.roles[number % 2], message["content"])
+    chat.append_message(chat.roles[1], None)
+    return str(chat.name), str(chat.get_prompt())
 
 
 def findings(engine: ScoringEngine, prompt: TwoTurnPrompt) -> Iterator[Finding]:

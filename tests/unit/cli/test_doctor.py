@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tiny_model import make_tiny_model
 from typer.testing import CliRunner
 
 from zephyr_bench.cli import app
@@ -29,7 +30,7 @@ def _rows(model: Path) -> dict[str, tuple[str, str]]:
     assert done.exit_code == 0, done.output
     rows = [(row["part"], row["state"], row["detail"]) for row in json.loads(done.stdout)]
     about = [part for part, _, _ in rows].index("model mine")
-    return {part: (state, detail) for part, state, detail in rows[about + 1 :]}
+    return {part: (state, detail) for part, state, detail in rows[about + 1 :] if part != "FastChat's prompt"}
 
 
 def _rewrite(file: Path, **changes: object) -> None:
@@ -83,3 +84,24 @@ def test_without_generation_config_the_end_tokens_are_those_of_config(model):
 def test_checkpoint_with_another_template_than_its_lineage_says_is_warned_of(model):
     (model / "lineage.json").write_text(json.dumps({"name": "mine", "chat_template": "sha256:" + "0" * 64}))
     assert _rows(model)["chat template"][0] == "warn"
+
+
+@pytest.mark.parametrize(("name", "template"), [("zephyr-7b-beta", "zephyr"), ("nobody-knows-it", "one_shot")])
+def test_fastchats_own_prompt_is_shown_beside_ours(tmp_path, name, template):
+    from fastchat.model.model_adapter import get_conversation_template
+
+    model = make_tiny_model(tmp_path / name, seed=1)
+    done = CliRunner().invoke(app, ["doctor", "--model", str(model), "--format", "json"], catch_exceptions=False)
+    (row,) = (row for row in json.loads(done.stdout) if row["part"] == "FastChat's prompt")
+    assert row["state"] == "note"
+    assert row["detail"].startswith(f"its template {template}, by the model's name: published scores were made with")
+    chat = get_conversation_template(name)
+    for number, said in enumerate(("{turn 1}", "{answer 1}", "{turn 2}", None)):
+        chat.append_message(chat.roles[number % 2], said)
+    assert json.loads(row["detail"].partition("made with ")[2]) == chat.get_prompt()
+
+
+def test_without_fastchat_nothing_is_said_of_it(model, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = CliRunner().invoke(app, ["doctor", "--model", str(model), "--format", "json"], catch_exceptions=False)
+    assert "FastChat" not in done.stdout
