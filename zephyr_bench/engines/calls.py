@@ -96,6 +96,10 @@ class Calls(Generic[In, Out]):
             while loop.run_until_complete(running.turn()):
                 while running.done:
                     yield running.done.popleft()
+        except KeyboardInterrupt:  # what came is paid for
+            while running.done:
+                yield running.done.popleft()
+            raise
         finally:
             try:
                 loop.run_until_complete(running.stop())
@@ -156,13 +160,23 @@ class _Run(Generic[In, Out]):
                 return pause
             if self._waiting and self._waiting[0].ready <= now:
                 asked = heapq.heappop(self._waiting).asked
-            elif (new := self._pull()) is not None:
+            elif (new := self._next()) is not None:
                 asked = _Asked(new)
+            elif self.failure is not None:
+                return None
             else:
                 return max(0.0, self._waiting[0].ready - now) if self._waiting else None
             self._calls._pace.begins(now, tokens=self._calls._tokens_of(asked.item))
             self._under_way.add(asyncio.get_running_loop().create_task(self._call(asked, began=now)))
         return None
+
+    def _next(self) -> In | None:
+        """What is asked next. Where that can't be told, what is under way is waited for before the error is raised."""
+        try:
+            return self._pull()
+        except Exception as error:  # noqa: BLE001 - raised where the replies are read
+            self.failure = error
+            return None
 
     async def _call(self, asked: _Asked[In], *, began: float) -> None:
         calls = self._calls

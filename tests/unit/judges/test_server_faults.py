@@ -204,6 +204,19 @@ def test_a_budget_needs_a_price(tmp_path: Path) -> None:
     assert "usd_per_million_tokens" in told
 
 
+def test_what_is_under_way_is_waited_for_where_the_next_question_fails(tmp_path: Path) -> None:
+    def matches() -> Iterator[Any]:
+        yield from MATCHES[:3]
+        raise UserError("a broken row")
+
+    taken = []
+    with fake_openai("[[7]]") as server:
+        verdicts = judge_at(server.url, tmp_path, concurrency=8).grade(matches())
+        with pytest.raises(UserError, match="a broken row"):
+            taken += (judgment.score for judgment in verdicts)
+    assert taken == [7, 7, 7]
+
+
 def test_an_error_of_our_own_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from zephyr_bench.engines.openai_chat import OpenAiChat
 
