@@ -194,7 +194,8 @@ class GenerationRequest:
 
     `made` is the result where the caller has it already. It is not made again, nor given back; an engine that
     batches keeps its place, so that the requests beside it are computed in the batch that they would have had.
-    `top_logprobs` asks for so many alternatives of each token.
+    `top_logprobs` asks for so many alternatives of each token. `or_nothing`: where the prompt leaves no room for an
+    answer, that is an empty answer cut at the length, and no error.
     """
 
     key: str
@@ -202,6 +203,7 @@ class GenerationRequest:
     sampling: Sampling
     made: Generation | None = None
     top_logprobs: int = 0
+    or_nothing: bool = False
 
 
 @dataclass(frozen=True)

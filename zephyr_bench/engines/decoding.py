@@ -23,6 +23,7 @@ from zephyr_bench.records import GeneratedToken, Generation
 
 _REFILL_SHARE = 4  # new prompts are read when a quarter of the places is free
 _STOP_SLACK = 4  # tokens looked at before the longest stop string: the first may decode differently alone
+_HALF_A_CHARACTER = "\ufffd"  # what a tokenizer writes for bytes that are no character yet
 _NO_TOKEN = 0  # stands where a known row's token would be: nobody reads what is computed from it
 
 
@@ -58,7 +59,13 @@ def decode(
     leaves no room for an answer has an empty one, cut at the length.
     """
     rows = Rows(then, max_length)
-    queue = Queue(map(rows.row, requests))
+    queue = Queue()
+    for row in map(rows.row, requests):
+        if row.limit > 0:
+            queue.add(row)
+        else:
+            for after in (yield from _told(loaded, rows, row, _generation(loaded, row, "", "length"))):
+                queue.add(after)
     running: _Batch | None = None
     while queue or running:
         going_on: list[_Batch] = []
@@ -242,17 +249,30 @@ def _cut_at_stop(tokenizer: Any, row: Row) -> str | None:
 
 
 def _generation(loaded: LoadedModel, row: Row, text: str, reason: str) -> Generation:
-    told = tuple(
-        GeneratedToken(loaded.tokenizer.decode([token]), _by_text(loaded, alternatives))
-        for token, alternatives in zip(row.made, row.likeliest, strict=False)
-    )
+    told = tuple(_told_tokens(loaded.tokenizer, row))
     return Generation(row.request.key, text, reason, len(row.prompt), len(row.made), told)
 
 
-def _by_text(loaded: LoadedModel, alternatives: Mapping[int, float]) -> dict[str, float]:
-    """Of tokens with the same text the likelier; a server tells no more."""
-    in_order = sorted(alternatives.items(), key=lambda told: told[1])
-    return {loaded.tokenizer.decode([token]): log_prob for token, log_prob in in_order}
+def _told_tokens(tokenizer: Any, row: Row) -> Iterator[GeneratedToken]:
+    """Their texts are together the row's: each is read after the token before it, since one alone may lose its blank.
+
+    A character of several tokens is the last one's. Special tokens have no text.
+    """
+    begin, end = 0, 0  # of the tokens that the next one is read after
+    for number, alternatives in enumerate(row.likeliest):
+        known = len(tokenizer.decode(row.made[begin:end], skip_special_tokens=True))
+        texts = {
+            token: tokenizer.decode([*row.made[begin:number], token], skip_special_tokens=True)[known:]
+            for token in alternatives
+        }
+        text = texts[row.made[number]]
+        if text.endswith(_HALF_A_CHARACTER):
+            text = ""
+        else:
+            begin, end = end, number + 1
+        # of alternatives with the same text the likelier; a server tells no more
+        in_order = sorted(alternatives.items(), key=lambda told: told[1])
+        yield GeneratedToken(text, {texts[token]: log_prob for token, log_prob in in_order})
 
 
 @torch.inference_mode()

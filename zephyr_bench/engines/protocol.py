@@ -128,6 +128,7 @@ class CompletionRequest:
     sampling: Sampling
     made: Generation | None = None  # as a GenerationRequest's
     top_logprobs: int = 0  # likewise
+    or_nothing: bool = False  # likewise
 
 
 @runtime_checkable

@@ -107,10 +107,8 @@ class Queue:
     those that follow come first, so that what shares a batch at the change is of like length.
     """
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self) -> None:
         self._rows: list[Row] = []  # the next one stands last
-        for row in rows:
-            self.add(row)
 
     def __len__(self) -> int:
         return len(self._rows)

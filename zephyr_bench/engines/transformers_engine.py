@@ -90,7 +90,9 @@ class TransformersEngine:
 
     def _tokenized(self, request: GenerationRequest) -> CompletionRequest:
         prompt = encode_chat(self.encode, self.render(request.messages), before=self._put_before)
-        return CompletionRequest(request.key, tuple(prompt), request.sampling, request.made, request.top_logprobs)
+        return CompletionRequest(
+            request.key, tuple(prompt), request.sampling, request.made, request.top_logprobs, request.or_nothing
+        )
 
     def complete(self, requests: Iterable[CompletionRequest]) -> Iterator[Generation]:
         return self._complete(self._checked(requests), lambda _: [])
@@ -98,7 +100,7 @@ class TransformersEngine:
     def _checked(self, requests: Iterable[CompletionRequest]) -> list[CompletionRequest]:
         checked = list(requests)
         for request in checked:
-            if not 0 < len(request.prompt) < self.max_length:
+            if not request.or_nothing and not 0 < len(request.prompt) < self.max_length:
                 raise UserError(
                     f"model {self.model.name}: a prompt of {len(request.prompt)} tokens leaves no room "
                     f"for an answer; expected 1 to {self.max_length - 1}."

@@ -13,6 +13,7 @@ from zephyr_bench.judges.local_judge import LocalJudge
 from zephyr_bench.judges.openai_judge import OpenAiJudge
 from zephyr_bench.judges.protocol import Judge, JudgeOptions
 from zephyr_bench.judges.recorded import RecordedJudge
+from zephyr_bench.judges.reward_model import RewardModelJudge
 from zephyr_bench.judges.rubric import RubricJudge
 from zephyr_bench.plug_in import class_of
 from zephyr_bench.yaml_file import check_mapping, load_yaml
@@ -24,6 +25,7 @@ _BUILT_IN: dict[str, Any] = {
     "jury": JuryJudge,
     "openai": OpenAiJudge,
     "recorded": RecordedJudge,
+    "reward-model": RewardModelJudge,
     "rubric": RubricJudge,
     "transformers": LocalJudge,
     "vllm": LocalJudge,

@@ -6,6 +6,7 @@ Knows no server and no store: verdicts are yielded as the engine finishes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -110,8 +111,9 @@ class ChatJudge:
         return GenerationRequest(
             match.key(self.fingerprint),
             tuple(self._form.chat(match)),
-            self._sampling,
+            replace(self._sampling, seed=match.replicate),  # so that repeats draw anew
             top_logprobs=self._form.top_logprobs,
+            or_nothing=True,
         )
 
     def _most_usd(self, request: GenerationRequest) -> float:
@@ -119,6 +121,8 @@ class ChatJudge:
 
     def _judgment(self, match: Match, reply: Generation) -> Judgment:
         score, reason = self._form.verdict(match, reply)
+        if not reply.text and reply.completion_tokens == 0 and reply.finish_reason == "length":
+            score, reason = None, "the judge's prompt leaves no room for a reply"
         inputs, outputs = reply.prompt_tokens, reply.completion_tokens
         return Judgment(
             key=reply.key,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,11 +22,12 @@ from zephyr_bench.judges import parsers
 from zephyr_bench.judges.prompts import JudgePrompt, prompt_name, read_prompts, render
 from zephyr_bench.published_file import PublishedFile
 from zephyr_bench.recipe import Entry
-from zephyr_bench.records import Answer, Generation, Match, Message
+from zephyr_bench.records import Answer, GeneratedToken, Generation, Match, Message
 
 LOWEST, HIGHEST = 1.0, 10.0  # of MT-Bench's rating; FastChat would take any number
 _FIELD = re.compile(r"\{(\w+)\}")
 _MOST_ALTERNATIVES = 20  # of a token; what OpenAI's API gives at most
+_UNTOLD = "no probabilities of the verdict were told, or no one token of the judge's reply holds it"
 
 Verdict = tuple[float | None, str | None]
 """(score, why there is none)."""
@@ -132,10 +133,15 @@ class Templates(Entry):
         if self.single is None and self.pairwise is None:
             raise ValueError("needs single, pairwise or both")
         known = {"instruction", "reference", "criteria"}
-        for part, own in ((self.single, {"answer"}), (self.pairwise, {"answer_a", "answer_b"})):
+        for key, part, own in (
+            ("single", self.single, {"answer"}),
+            ("pairwise", self.pairwise, {"answer_a", "answer_b"}),
+        ):
             for name in _FIELD.findall(part.template) if part else ():
                 if name not in known | own:
-                    raise ValueError(f"unknown field {{{name}}}; known: {', '.join(sorted(known | own))}")
+                    raise ValueError(
+                        f"{key}.template: unknown field {{{name}}}; known: {', '.join(sorted(known | own))}"
+                    )
         return self
 
 
@@ -204,7 +210,7 @@ class TemplateForm:
 
 def _rated(part: Rating, reply: Generation, found: re.Match[str]) -> Verdict:
     try:
-        drawn = float(found[1])
+        drawn = float(found[1] or "")  # None: the pattern matched without its group
     except ValueError:
         return None, f"{found[1]!r} in the judge's reply is no number"
     if not part.lowest <= drawn <= part.highest:
@@ -212,11 +218,11 @@ def _rated(part: Rating, reply: Generation, found: re.Match[str]) -> Verdict:
     if not part.expected:
         return drawn, None
     masses: dict[float, float] = {}
-    for token, mass in _alternatives(reply, found.start(1)).items():
-        if token.strip().isascii() and token.strip().isdigit() and part.lowest <= int(token) <= part.highest:
-            masses[float(token)] = masses.get(float(token), 0.0) + mass
+    for word, mass in _alternatives(reply, found):
+        if word.isascii() and word.isdigit() and part.lowest <= int(word) <= part.highest:
+            masses[float(word)] = masses.get(float(word), 0.0) + mass
     if not masses:
-        return None, "the server told no probabilities of the score"
+        return None, _UNTOLD
     return sum(value * mass for value, mass in masses.items()) / sum(masses.values()), None
 
 
@@ -227,23 +233,33 @@ def _chosen(part: Choice, reply: Generation, found: re.Match[str]) -> Verdict:
     if not part.expected:
         return worth[found[1]], None
     masses = dict.fromkeys(worth, 0.0)
-    for token, mass in _alternatives(reply, found.start(1)).items():
-        if token.strip() in masses:
-            masses[token.strip()] += mass
+    for word, mass in _alternatives(reply, found):
+        if word in masses:
+            masses[word] += mass
     whole = sum(masses.values())
     if not whole:
-        return None, "the server told no probabilities of the choice"
+        return None, _UNTOLD
     return sum(worth[word] * mass for word, mass in masses.items()) / whole, None
 
 
-def _alternatives(reply: Generation, position: int) -> dict[str, float]:
-    """Probabilities of what might have stood where the character at `position` stands."""
+def _alternatives(reply: Generation, found: re.Match[str]) -> Iterable[tuple[str, float]]:
+    """(word, probability) of what might have stood in the verdict's place; nothing where no one token holds it."""
     end = 0
     for token in reply.tokens:
+        place = slice(found.start(1) - end, found.end(1) - end)
         end += len(token.text)
-        if end > position:
-            return {text: math.exp(log_prob) for text, log_prob in token.alternatives.items()}
-    return {}
+        if end > found.start(1):
+            return _words(token, place) if token.text[place] == found[1] else ()
+    return ()
+
+
+def _words(token: GeneratedToken, place: slice) -> Iterator[tuple[str, float]]:
+    """Of the alternatives that have the same around that place of the token: a bracket, say. Blanks are the same."""
+    before, after = token.text[: place.start].lstrip(), token.text[place.stop :].rstrip()
+    for text, log_prob in token.alternatives.items():
+        word = text.strip()
+        if word.startswith(before) and word.endswith(after) and len(word) > len(before + after):
+            yield word[len(before) : len(word) - len(after)].strip(), math.exp(log_prob)
 
 
 def _instruction(match: Match) -> str:
