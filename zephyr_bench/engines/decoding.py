@@ -19,11 +19,11 @@ from zephyr_bench.engines.loading import Batching, LoadedModel
 from zephyr_bench.engines.protocol import CompletionRequest
 from zephyr_bench.engines.rows import Begun, Follow, Queue, Row, Rows, common_beginning, groups
 from zephyr_bench.engines.sampling import choose, likeliest
-from zephyr_bench.records import GeneratedToken, Generation
+from zephyr_bench.engines.token_texts import told_tokens
+from zephyr_bench.records import Generation
 
 _REFILL_SHARE = 4  # new prompts are read when a quarter of the places is free
 _STOP_SLACK = 4  # tokens looked at before the longest stop string: the first may decode differently alone
-_HALF_A_CHARACTER = "\ufffd"  # what a tokenizer writes for bytes that are no character yet
 _NO_TOKEN = 0  # stands where a known row's token would be: nobody reads what is computed from it
 
 
@@ -249,30 +249,8 @@ def _cut_at_stop(tokenizer: Any, row: Row) -> str | None:
 
 
 def _generation(loaded: LoadedModel, row: Row, text: str, reason: str) -> Generation:
-    told = tuple(_told_tokens(loaded.tokenizer, row))
+    told = tuple(told_tokens(loaded.tokenizer, row.made, row.likeliest))
     return Generation(row.request.key, text, reason, len(row.prompt), len(row.made), told)
-
-
-def _told_tokens(tokenizer: Any, row: Row) -> Iterator[GeneratedToken]:
-    """Their texts are together the row's: each is read after the token before it, since one alone may lose its blank.
-
-    A character of several tokens is the last one's. Special tokens have no text.
-    """
-    begin, end = 0, 0  # of the tokens that the next one is read after
-    for number, alternatives in enumerate(row.likeliest):
-        known = len(tokenizer.decode(row.made[begin:end], skip_special_tokens=True))
-        texts = {
-            token: tokenizer.decode([*row.made[begin:number], token], skip_special_tokens=True)[known:]
-            for token in alternatives
-        }
-        text = texts[row.made[number]]
-        if text.endswith(_HALF_A_CHARACTER):
-            text = ""
-        else:
-            begin, end = end, number + 1
-        # of alternatives with the same text the likelier; a server tells no more
-        in_order = sorted(alternatives.items(), key=lambda told: told[1])
-        yield GeneratedToken(text, {texts[token]: log_prob for token, log_prob in in_order})
 
 
 @torch.inference_mode()

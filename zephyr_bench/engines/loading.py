@@ -168,6 +168,17 @@ def declared_ends(generation_config: Any) -> frozenset[int]:
     return frozenset(token for token in ends if token is not None)
 
 
+def config_ends(location: str, options: EngineOptions) -> frozenset[int]:
+    """The end tokens of the generation config that transformers loads beside the weights."""
+    from transformers import GenerationConfig
+
+    try:
+        config = GenerationConfig.from_pretrained(location)
+    except OSError:  # as transformers, where generation_config.json is absent
+        config = GenerationConfig.from_model_config(load_config(location, options))
+    return declared_ends(config)
+
+
 def _batching(model: Any, options: EngineOptions) -> Batching:
     on_gpu = model.device.type == "cuda"
     forward_tokens = _GPU_FORWARD_TOKENS if on_gpu else _CPU_FORWARD_TOKENS

@@ -84,20 +84,22 @@ class TransformersEngine:
             raise UserError(f"model {self.model.name}: its chat template refuses the chat: {error}.") from None
 
     def generate(self, requests: Iterable[GenerationRequest], *, then: FollowUp | None = None) -> Iterator[Generation]:
-        first = self._checked(map(self._tokenized, requests))
+        first = self.checked(map(self.tokenized, requests))
 
-        return self._complete(first, lambda result: map(self._tokenized, then(result) if then else ()))
+        return self._complete(first, lambda result: map(self.tokenized, then(result) if then else ()))
 
-    def _tokenized(self, request: GenerationRequest) -> CompletionRequest:
+    def tokenized(self, request: GenerationRequest) -> CompletionRequest:
+        """As the model reads it."""
         prompt = encode_chat(self.encode, self.render(request.messages), before=self._put_before)
         return CompletionRequest(
             request.key, tuple(prompt), request.sampling, request.made, request.top_logprobs, request.or_nothing
         )
 
     def complete(self, requests: Iterable[CompletionRequest]) -> Iterator[Generation]:
-        return self._complete(self._checked(requests), lambda _: [])
+        return self._complete(self.checked(requests), lambda _: [])
 
-    def _checked(self, requests: Iterable[CompletionRequest]) -> list[CompletionRequest]:
+    def checked(self, requests: Iterable[CompletionRequest]) -> list[CompletionRequest]:
+        """Raises UserError for a prompt that leaves no room for an answer, where that is an error."""
         checked = list(requests)
         for request in checked:
             if not request.or_nothing and not 0 < len(request.prompt) < self.max_length:

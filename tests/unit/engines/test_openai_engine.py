@@ -100,9 +100,7 @@ def test_a_failure_says_which_model_and_server() -> None:
     taken = []
     with fake_openai(fails) as server:
         results = engine_at(server, concurrency=1).generate(asked(number) for number in range(4))
-        with pytest.raises(
-            ServiceError, match=r"model served at http://127\..*/v1 answered 500 after 7 tries"
-        ):
+        with pytest.raises(ServiceError, match=r"model served at http://127\..*/v1 answered 500 after 7 tries"):
             taken += (result.key for result in results)
     assert taken == ["0", "1", "3"], "what is under way or may begin goes on while a call waits for its next try"
 
