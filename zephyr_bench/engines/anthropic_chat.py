@@ -22,7 +22,7 @@ class AnthropicChat(SdkChat):
         key = server.key() or "none"
         return sdk.AsyncAnthropic(api_key=key, base_url=server.base_url, max_retries=0, timeout=server.timeout_seconds)
 
-    async def send(self, client: Any, request: GenerationRequest) -> bytes:
+    async def send(self, client: Any, request: GenerationRequest) -> str:
         sampling = request.sampling
         chat = [{"role": message["role"], "content": sendable(message["content"])} for message in request.messages]
         system = "\n\n".join(message["content"] for message in chat if message["role"] == "system")
@@ -30,14 +30,13 @@ class AnthropicChat(SdkChat):
             "model": self.model,
             "messages": [message for message in chat if message["role"] != "system"],
             "max_tokens": sampling.max_new_tokens,
-            "extra_body": {"temperature": sampling.temperature},  # not every version of the SDK has a name for it
+            "temperature": sampling.temperature,
         }
         if system:
             body["system"] = system
         if sampling.stop:
             body["stop_sequences"] = list(sampling.stop)
-        raw = await client.messages.with_raw_response.create(**body)
-        return bytes(raw.http_response.content)
+        return str(await client.post("/v1/messages", cast_to=str, body=body))
 
     def read(self, request: GenerationRequest, reply: Any) -> Generation:
         text = "".join(part["text"] for part in reply["content"] if part["type"] == "text")

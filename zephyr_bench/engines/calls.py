@@ -130,7 +130,7 @@ class _Run(Generic[In, Out]):
     async def turn(self) -> bool:
         """Begins what may begin and waits for a reply. False when nothing is left to do."""
         while True:
-            wait = self._begin()
+            wait = await self._begin()
             if self.done:
                 return True
             if not self._under_way and wait is None:
@@ -141,34 +141,43 @@ class _Run(Generic[In, Out]):
                     await self._news.wait()
             except TimeoutError:
                 pass
-            if self.done:
-                return True
 
     async def stop(self) -> None:
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    def _begin(self) -> float | None:
-        """Begins calls. Seconds until more may begin without news; None if only news can tell."""
-        if self.failure is not None:
-            return None
-        now = asyncio.get_running_loop().time()
+    async def _begin(self) -> float | None:
+        """Begins calls. Seconds until more may begin without news; None if only news can tell.
+
+        One at a time: begun together they would be answered together, and nothing be under way meanwhile.
+        """
         while len(self._under_way) < self._calls._concurrency.limit:
-            pause = max(self._not_before - now, self._calls._pace.wait(now))
-            if pause > 0:
-                return pause
-            if self._waiting and self._waiting[0].ready <= now:
-                asked = heapq.heappop(self._waiting).asked
-            elif (new := self._next()) is not None:
-                asked = _Asked(new)
-            elif self.failure is not None:
-                return None
-            else:
-                return max(0.0, self._waiting[0].ready - now) if self._waiting else None
-            self._calls._pace.begins(now, tokens=self._calls._tokens_of(asked.item))
-            self._under_way.add(asyncio.get_running_loop().create_task(self._call(asked, began=now)))
+            asked, wait = self._take()
+            if asked is None:
+                return wait
+            self._under_way.add(asyncio.get_running_loop().create_task(self._work(asked)))
+            await asyncio.sleep(0)
         return None
+
+    def _take(self) -> tuple[_Asked[In] | None, float | None]:
+        """What may begin now; where nothing may, the seconds until something may, None if only news can tell."""
+        if self.failure is not None:
+            return None, None
+        now = asyncio.get_running_loop().time()
+        pause = max(self._not_before - now, self._calls._pace.wait(now))
+        if pause > 0:
+            return None, pause
+        if self._waiting and self._waiting[0].ready <= now:
+            asked = heapq.heappop(self._waiting).asked
+        elif (new := self._next()) is not None:
+            asked = _Asked(new)
+        elif self._waiting and self.failure is None:
+            return None, max(0.0, self._waiting[0].ready - now)
+        else:
+            return None, None
+        self._calls._pace.begins(now, tokens=self._calls._tokens_of(asked.item))
+        return asked, None
 
     def _next(self) -> In | None:
         """What is asked next. Where that can't be told, what is under way is waited for before the error is raised."""
@@ -178,8 +187,21 @@ class _Run(Generic[In, Out]):
             self.failure = error
             return None
 
-    async def _call(self, asked: _Asked[In], *, began: float) -> None:
-        calls = self._calls
+    async def _work(self, asked: _Asked[In] | None) -> None:
+        """One call after the other: the next one is under way before the reply is looked at."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            while asked is not None:
+                await self._call(asked)
+                may = len(self._under_way) <= self._calls._concurrency.limit
+                asked = self._take()[0] if may else None
+        finally:
+            self._under_way.discard(task)
+            self._news.set()
+
+    async def _call(self, asked: _Asked[In]) -> None:
+        calls, began = self._calls, asyncio.get_running_loop().time()
         try:
             reply = await calls._ask(asked.item)
         except TryAgain as again:
@@ -192,11 +214,7 @@ class _Run(Generic[In, Out]):
             self._successes += 1
             calls._concurrency.succeeded(under_way=len(self._under_way))
             self.done.append((asked.item, reply))
-        finally:
-            task = asyncio.current_task()
-            assert task is not None
-            self._under_way.discard(task)
-            self._news.set()
+        self._news.set()
 
     def _failed(self, asked: _Asked[In], again: TryAgain, *, began: float) -> None:
         """Puts it aside, to be tried again when that may help.

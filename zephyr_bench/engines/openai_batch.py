@@ -161,7 +161,7 @@ def _parts(chat: OpenAiChat, waiting: Mapping[str, GenerationRequest], found: se
     for key, request in waiting.items():
         if key in found:
             continue
-        row = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": chat.plain_body(request)}
+        row = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": chat.body(request)}
         line = json.dumps(row).encode() + b"\n"
         if lines and (len(lines) == _MOST_REQUESTS or size + len(line) > _MOST_BYTES):
             yield b"".join(lines)

@@ -10,12 +10,6 @@ from zephyr_bench.engines.sdk_chat import SdkChat
 from zephyr_bench.engines.server import Server, sendable
 from zephyr_bench.records import GeneratedToken, Generation, GenerationRequest
 
-# what the SDK has names for, of the parameters that are sent; what else the user adds goes beside them
-_KNOWN = {
-    *("model", "messages", "temperature", "max_tokens", "max_completion_tokens", "top_p", "seed", "stop"),
-    *("logprobs", "top_logprobs", "response_format", "reasoning_effort", "frequency_penalty", "presence_penalty"),
-}
-
 
 class OpenAiChat(SdkChat):
     """`extra` parameters go into each request as they stand; null takes one out."""
@@ -33,18 +27,10 @@ class OpenAiChat(SdkChat):
         key = server.key() or "none"
         return sdk.AsyncOpenAI(api_key=key, base_url=server.base_url, max_retries=0, timeout=server.timeout_seconds)
 
-    async def send(self, client: Any, request: GenerationRequest) -> bytes:
-        raw = await client.chat.completions.with_raw_response.create(**self._body(request))
-        return bytes(raw.http_response.content)
+    async def send(self, client: Any, request: GenerationRequest) -> str:
+        return str(await client.post("/chat/completions", cast_to=str, body=self.body(request)))
 
-    def _body(self, request: GenerationRequest) -> dict[str, Any]:
-        """As the SDK takes it."""
-        body = self.plain_body(request)
-        more = {name: body.pop(name) for name in list(body) if name not in _KNOWN}
-        return {**body, "extra_body": more} if more else body
-
-    def plain_body(self, request: GenerationRequest) -> dict[str, Any]:
-        """As the server takes it."""
+    def body(self, request: GenerationRequest) -> dict[str, Any]:
         sampling = request.sampling
         body: dict[str, Any] = {
             "model": self.model,

@@ -1,7 +1,7 @@
 """One chat to a server through a vendor's official SDK: OpenAI's and Anthropic's have the same names for their errors.
 
 What an error means for the call is said by the exceptions of calls.py; tries and waits are that module's, so the SDK
-tries once. Replies are read as plain JSON: the SDK's own objects cost a third of a call.
+tries once. Requests and replies are plain JSON: the SDK's own objects cost a third of a call.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SdkChat:
         """An asynchronous client that tries once."""
         raise NotImplementedError
 
-    async def send(self, client: Any, request: GenerationRequest) -> bytes:
+    async def send(self, client: Any, request: GenerationRequest) -> str:
         """The reply's body as it came."""
         raise NotImplementedError
 
