@@ -104,7 +104,7 @@ def quiet_transformers() -> Iterator[None]:
 def load_tokenizer(location: str, options: EngineOptions) -> Any:
     from transformers import AutoTokenizer
 
-    with quiet_transformers(), _readable(location):
+    with quiet_transformers(), readable(f"model {location}"):
         return AutoTokenizer.from_pretrained(location, trust_remote_code=options.trust_remote_code)
 
 
@@ -117,7 +117,7 @@ def default_template(tokenizer: Any) -> str | None:
 def load_config(location: str, options: EngineOptions) -> Any:
     from transformers import AutoConfig
 
-    with quiet_transformers(), _readable(location):
+    with quiet_transformers(), readable(f"model {location}"):
         return AutoConfig.from_pretrained(location, trust_remote_code=options.trust_remote_code)
 
 
@@ -126,7 +126,7 @@ def load_model(location: str, tokenizer: Any, options: EngineOptions, *, device:
     import torch
     from transformers import AutoModelForCausalLM
 
-    with quiet_transformers(), _readable(location):
+    with quiet_transformers(), readable(f"model {location}"):
         model = AutoModelForCausalLM.from_pretrained(
             location,
             dtype=getattr(torch, dtype),
@@ -145,15 +145,16 @@ def load_model(location: str, tokenizer: Any, options: EngineOptions, *, device:
 
 
 @contextlib.contextmanager
-def _readable(location: str) -> Iterator[None]:
-    """What transformers and safetensors raise for broken files, as one sentence."""
+def readable(what: str, *more: type[Exception]) -> Iterator[None]:
+    """What transformers and safetensors raise for broken files, as one sentence; `more` may be raised likewise."""
     from safetensors import SafetensorError
 
+    broken: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, *more)
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except broken as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"model {location} can't be loaded: {reason}") from error
+        raise UserError(f"{what} can't be loaded: {reason}") from error
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -218,12 +219,17 @@ def max_length(config: Any, tokenizer: Any) -> int:
 
 def free(loaded: LoadedModel) -> None:
     """Gives the device's memory back."""
-    import gc
-
-    import torch
-
     on_gpu = loaded.device.type == "cuda"
     loaded.model = None
+    free_memory(on_gpu=on_gpu)
+
+
+def free_memory(*, on_gpu: bool) -> None:
+    """What nobody refers to any more, to the system and the device."""
+    import gc
+
     gc.collect()
     if on_gpu:
+        import torch
+
         torch.cuda.empty_cache()

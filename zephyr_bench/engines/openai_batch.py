@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from zephyr_bench.engines.openai_chat import OpenAiChat
-from zephyr_bench.engines.protocol import FollowUp, ModelSource
+from zephyr_bench.engines.protocol import FollowUp
+from zephyr_bench.engines.remote_engine import served_fingerprint, served_model
 from zephyr_bench.engines.server import Server
 from zephyr_bench.errors import ServiceError, UserError
-from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.records import Generation, GenerationRequest
 
 _MARK = "zephyr-bench"  # in the metadata of our batches
@@ -29,16 +29,10 @@ class OpenAiBatchEngine:
     """Continues chats by batches. `poll_seconds` lie between two looks at a batch that is pending."""
 
     def __init__(self, chat: OpenAiChat, *, poll_seconds: float) -> None:
-        url = chat.server.base_url
-        self.model = ModelSource(
-            name=chat.model, location=url, fingerprint=fingerprint({"server": url, "model": chat.model})
-        )
-        self.fingerprint = fingerprint({"model": self.model.fingerprint, "backend": "openai"})  # the same answers
+        self.model = served_model(chat)
+        self.fingerprint = served_fingerprint(self.model, "openai")  # the answers are those of single calls
         self._chat = chat
         self._poll = poll_seconds
-
-    def missing(self) -> list[str]:
-        return self._chat.missing()
 
     def generate(self, requests: Iterable[GenerationRequest], *, then: FollowUp | None = None) -> Iterator[Generation]:
         """All first turns, then what follows from them, a batch (or several) each."""
@@ -54,8 +48,9 @@ class OpenAiBatchEngine:
     def _answered(self, waiting: dict[str, GenerationRequest]) -> Iterator[Generation]:
         client, server = self._open(), self._chat.server
         try:
-            batches = [batch for batch, keys in self._known(client) if keys & waiting.keys()]
-            found = {key for batch in batches for key in self._keys(client, batch)}
+            known = [(batch, keys) for batch, keys in self._known(client) if keys & waiting.keys()]
+            found = {key for _, keys in known for key in keys}
+            batches = [batch for batch, _ in known]
             batches += [self._begin(client, part) for part in _parts(self._chat, waiting, found)]
             refused: str | None = None
             while batches:
@@ -83,10 +78,7 @@ class OpenAiBatchEngine:
         for batch in client.batches.list(limit=100):
             ours = (batch.metadata or {}).get(_MARK) == self.fingerprint
             if ours and (batch.status in _WAITS or batch.output_file_id):
-                yield batch, self._keys(client, batch)
-
-    def _keys(self, client: Any, batch: Any) -> set[str]:
-        return {row["custom_id"] for row in _rows(client, batch.input_file_id)}
+                yield batch, {row["custom_id"] for row in _rows(client, batch.input_file_id)}
 
     def _begin(self, client: Any, lines: bytes) -> Any:
         file = client.files.create(file=("requests.jsonl", lines), purpose="batch")
@@ -109,12 +101,10 @@ class OpenAiBatchEngine:
                     yield row["custom_id"], None, str(error or body.get("error") or "no reply")[:200]
 
     def _open(self) -> Any:
-        try:
-            from openai import OpenAI
-        except ImportError:
-            raise UserError(f"the openai package is not installed: {self._chat.install}.") from None
         server = self._chat.server
-        client = OpenAI(api_key=server.key() or "none", base_url=server.base_url, max_retries=server.tries)
+        client = self._chat.package().OpenAI(
+            api_key=server.key() or "none", base_url=server.base_url, max_retries=server.tries
+        )
         return _Telling(client, server)
 
     def close(self) -> None:
@@ -138,9 +128,7 @@ class _Telling:
         try:
             return self._part(*positional, **named)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise UserError(
-                f"{server.who}: the key was refused ({error.status_code}); put a valid one into {server.api_key_env}."
-            ) from None
+            raise server.key_refused(error.status_code) from None
         except openai.NotFoundError:
             raise UserError(f"{server.who} has no Batch API (404); leave out --batch.") from None
         except openai.APIError as error:

@@ -14,6 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from zephyr_bench.records import Generation, GenerationRequest, Message, Sampling, ScoredTokens, ScoreRequest
 
+_CHARACTERS_PER_TOKEN = 3  # about, and rather too many tokens than too few
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -129,6 +131,12 @@ class CompletionRequest:
     made: Generation | None = None  # as a GenerationRequest's
     top_logprobs: int = 0  # likewise
     or_nothing: bool = False  # likewise
+
+
+def most_tokens(request: GenerationRequest) -> tuple[int, int]:
+    """(input, output) tokens of a call at most, about; without a tokenizer, for the pace and what it may cost."""
+    characters = sum(len(message["content"]) for message in request.messages)
+    return characters // _CHARACTERS_PER_TOKEN + 1, request.sampling.max_new_tokens
 
 
 @runtime_checkable

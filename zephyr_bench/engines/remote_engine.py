@@ -12,14 +12,12 @@ from functools import cached_property
 from zephyr_bench.engines.calls import Calls
 from zephyr_bench.engines.concurrency import Concurrency, Pace
 from zephyr_bench.engines.openai_chat import OpenAiChat
-from zephyr_bench.engines.protocol import EngineOptions, FollowUp, ModelSource
+from zephyr_bench.engines.protocol import EngineOptions, FollowUp, ModelSource, most_tokens
 from zephyr_bench.engines.sdk_chat import SdkChat
-from zephyr_bench.engines.server import Server, check_url
+from zephyr_bench.engines.server import Server, told_url
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.records import Generation, GenerationRequest
-
-_CHARACTERS_PER_TOKEN = 3  # about, and rather too many tokens than too few; for the pace only
 
 
 class RemoteEngine:
@@ -35,7 +33,7 @@ class RemoteEngine:
             concurrency=Concurrency(server.concurrency),
             pace=Pace(server.requests_per_minute, server.tokens_per_minute),
             tries=server.tries,
-            tokens_of=most_tokens,
+            tokens_of=lambda request: sum(most_tokens(request)),
         )
 
     def missing(self) -> list[str]:
@@ -45,7 +43,7 @@ class RemoteEngine:
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint({"model": self.model.fingerprint, "backend": self._backend})
+        return served_fingerprint(self.model, self._backend)
 
     def generate(self, requests: Iterable[GenerationRequest], *, then: FollowUp | None = None) -> Iterator[Generation]:
         """As they come. `requests` is read as calls may begin; raises what `calls.py` says."""
@@ -70,26 +68,24 @@ class RemoteEngine:
         """Nothing is held between two calls of `generate`."""
 
 
-def most_tokens(request: GenerationRequest) -> int:
-    """Tokens of a call at most, about."""
-    characters = sum(len(message["content"]) for message in request.messages)
-    return characters // _CHARACTERS_PER_TOKEN + request.sampling.max_new_tokens
-
-
 def openai_engine(name: str, options: EngineOptions) -> RemoteEngine:
     """Of the model that the server calls so. Raises UserError for a server that isn't told, or a URL that is none."""
     if options.base_url is None:
         raise UserError(f"--engine openai: say where model {name} is served, by --base-url http://HOST:PORT/v1.")
-    try:
-        url = check_url(options.base_url)
-    except ValueError:  # the URL may hold a password: it is not shown
-        raise UserError("--base-url: expected a URL without a password, such as http://127.0.0.1:8000/v1.") from None
+    url = told_url(options.base_url)
     server = Server(f"model {name} at {url}", url, options.api_key_env, concurrency=options.concurrency)
     return served_by(OpenAiChat(server, name, extra={}), backend="openai")
 
 
 def served_by(chat: SdkChat, *, backend: str) -> RemoteEngine:
-    """The engine of a model that is known by its server and its name there: nobody can hash its weights."""
+    return RemoteEngine(served_model(chat), chat, backend=backend)
+
+
+def served_model(chat: SdkChat) -> ModelSource:
+    """A model that is known by its server and its name there: nobody can hash its weights."""
     url = chat.server.base_url
-    source = ModelSource(name=chat.model, location=url, fingerprint=fingerprint({"server": url, "model": chat.model}))
-    return RemoteEngine(source, chat, backend=backend)
+    return ModelSource(name=chat.model, location=url, fingerprint=fingerprint({"server": url, "model": chat.model}))
+
+
+def served_fingerprint(model: ModelSource, backend: str) -> str:
+    return fingerprint({"model": model.fingerprint, "backend": backend})

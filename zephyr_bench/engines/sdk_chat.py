@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import importlib.util
 import json
+from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +23,7 @@ _OVERLOADED = {408, 429, 503, 529}
 _REFUSED = {400, 413, 422}
 
 
-class SdkChat:
+class SdkChat(ABC):
     """Subclasses say which SDK, how a request is sent, and how a reply is read.
 
     `read` may raise what a reply of another shape leads to: the call is tried again.
@@ -37,19 +38,19 @@ class SdkChat:
         self.model = model
         self._client: Any = None  # of one event loop
 
+    @abstractmethod
     def open(self, sdk: ModuleType) -> Any:
         """An asynchronous client that tries once."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def send(self, client: Any, request: GenerationRequest) -> str:
         """The reply's body as it came."""
-        raise NotImplementedError
 
-    def read(self, request: GenerationRequest, reply: Any) -> Generation:
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, request: GenerationRequest, reply: Any) -> Generation: ...
 
     async def ask(self, request: GenerationRequest) -> Generation:
-        sdk, server = self._sdk(), self.server
+        sdk, server = self.package(), self.server
         if self._client is None:
             self._client = self.open(sdk)
         try:
@@ -73,9 +74,7 @@ class SdkChat:
     def _meaning(self, status: int, error: Any) -> Exception:
         server = self.server
         if status in (401, 403):
-            return UserError(
-                f"{server.who}: the key was refused ({status}); put a valid one into {server.api_key_env}."
-            )
+            return server.key_refused(status)
         if status == 404:
             return UserError(f"{server.who}: model '{self.model}' or the address is not known there (404).")
         told = server.without_key(_told(error))
@@ -89,7 +88,8 @@ class SdkChat:
             return TryAgain(failure, overloaded=status in _OVERLOADED, after=retry_after(error.response.headers))
         return ServiceError(f"{server.who} answered {status}{told}; run again to go on.")
 
-    def _sdk(self) -> ModuleType:
+    def package(self) -> ModuleType:
+        """Raises UserError where it is missing."""
         try:
             return importlib.import_module(self.sdk)
         except ImportError:

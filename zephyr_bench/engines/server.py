@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from zephyr_bench.errors import UserError
+
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -42,6 +44,9 @@ class Server:
             return [f"a well-formed API key for {what}: {self.api_key_env} holds blanks or unprintable characters"]
         return []
 
+    def key_refused(self, status: int) -> UserError:
+        return UserError(f"{self.who}: the key was refused ({status}); put a valid one into {self.api_key_env}.")
+
     def without_key(self, text: str) -> str:
         key = self.key()
         return text.replace(key, "***") if key and key != "none" else text
@@ -55,6 +60,14 @@ def check_url(value: str) -> str:
     if url.username or url.password:
         raise ValueError("holds a password; put the key into the variable of api_key_env")
     return value.rstrip("/")
+
+
+def told_url(value: str) -> str:
+    """The user's --base-url, checked. Raises UserError."""
+    try:
+        return check_url(value)
+    except ValueError:  # the URL may hold a password: it is not shown
+        raise UserError("--base-url: expected a URL without a password, such as http://127.0.0.1:8000/v1.") from None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

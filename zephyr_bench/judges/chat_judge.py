@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from zephyr_bench.engines.protocol import Engine
+from zephyr_bench.engines.protocol import Engine, most_tokens
 from zephyr_bench.errors import JudgeUnavailable, ServiceError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.judges.budget import Budget
@@ -19,8 +19,6 @@ from zephyr_bench.judges.forms import Form
 from zephyr_bench.judges.prices import Prices
 from zephyr_bench.judges.protocol import JudgeOptions
 from zephyr_bench.records import Generation, GenerationRequest, Judgment, Match, Sampling
-
-_CHARACTERS_PER_TOKEN = 3  # about, and rather too many tokens than too few: a bound on what a call may cost
 
 
 class ChatJudge:
@@ -103,10 +101,6 @@ class ChatJudge:
             under_way[request.key] = match, most
             yield request
 
-    def most_tokens(self, match: Match) -> tuple[int, int]:
-        """(input, output) tokens of its call at most, about."""
-        return _most_tokens(self._request(match))
-
     def _request(self, match: Match) -> GenerationRequest:
         return GenerationRequest(
             match.key(self.fingerprint),
@@ -117,7 +111,7 @@ class ChatJudge:
         )
 
     def _most_usd(self, request: GenerationRequest) -> float:
-        return self._prices.usd(*_most_tokens(request)) if self._prices else 0.0
+        return self._prices.usd(*most_tokens(request)) if self._prices else 0.0
 
     def _judgment(self, match: Match, reply: Generation) -> Judgment:
         score, reason = self._form.verdict(match, reply)
@@ -135,8 +129,3 @@ class ChatJudge:
             cost_usd=None if inputs is None or outputs is None else self.cost_usd(inputs, outputs),
             prompt=self._form.name(match),
         )
-
-
-def _most_tokens(request: GenerationRequest) -> tuple[int, int]:
-    characters = sum(len(message["content"]) for message in request.messages)
-    return characters // _CHARACTERS_PER_TOKEN + 1, request.sampling.max_new_tokens

@@ -15,7 +15,7 @@ from zephyr_bench.engines.server import sendable
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.judges.chat_judge import ChatJudge
 from zephyr_bench.judges.protocol import JudgeOptions, refuse_server
-from zephyr_bench.judges.specs import ChatSpec
+from zephyr_bench.judges.specs import ChatSpec, local_model
 from zephyr_bench.records import GenerationRequest, Judgment, Match
 
 _AT_ONCE = 512  # matches that the engine orders by length; the rest is read when these are judged
@@ -34,8 +34,7 @@ class LocalJudge(ChatJudge):
 
     def __init__(self, spec: LocalSpec, *, name: str, folder: Path, options: JudgeOptions) -> None:
         refuse_server(name, options)
-        own = (folder / spec.model).resolve()  # a directory beside the YAML
-        self._model = str(own) if spec.model.startswith(".") else spec.model
+        self._model = local_model(spec.model, folder)
         self._running: EngineOptions = replace(options.engine, engine=spec.kind, dtype=spec.dtype, base_url=None)
         identity = {"kind": spec.kind, "temperature": spec.temperature, "max_tokens": spec.max_tokens}
         engine = lambda: open_engine(self._model, self._running)  # noqa: E731

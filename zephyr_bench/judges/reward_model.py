@@ -26,6 +26,7 @@ from zephyr_bench.engines.transformers_engine import TransformersEngine
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.judges.protocol import JudgeOptions, refuse_server
+from zephyr_bench.judges.specs import local_model
 from zephyr_bench.recipe import Entry
 from zephyr_bench.records import Answer, Judgment, Match, Message
 
@@ -59,7 +60,7 @@ class RewardModelJudge:
         refuse_server(name, options)
         self.name = name
         self._spec = spec
-        self._model = str((folder / spec.model).resolve()) if spec.model.startswith(".") else spec.model
+        self._model = local_model(spec.model, folder)
         self._options = replace(options.engine, engine="transformers", dtype=spec.dtype, base_url=None)
         self._loaded: Any = None
 
@@ -196,34 +197,23 @@ class RewardModelJudge:
 
     def _free(self) -> None:
         if self._loaded is not None:
-            import gc
-
-            import torch
-
             self._loaded = None
-            gc.collect()
-            if self._device.startswith("cuda"):
-                torch.cuda.empty_cache()
+            loading.free_memory(on_gpu=self._device.startswith("cuda"))
 
 
 def _load(source: ModelSource, options: EngineOptions, *, device: str) -> Any:
     """The model on the device. Raises UserError, also where its head is not among its weights."""
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
 
-    try:
-        with loading.quiet_transformers():
-            model, told = AutoModelForSequenceClassification.from_pretrained(
-                source.location,
-                dtype=getattr(torch, loading.resolve_dtype(options.dtype, device)),
-                use_safetensors=True,
-                trust_remote_code=options.trust_remote_code,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"reward model {source.name} can't be loaded: {reason}") from error
+    with loading.quiet_transformers(), loading.readable(f"reward model {source.name}", AssertionError):
+        model, told = AutoModelForSequenceClassification.from_pretrained(
+            source.location,
+            dtype=getattr(torch, loading.resolve_dtype(options.dtype, device)),
+            use_safetensors=True,
+            trust_remote_code=options.trust_remote_code,
+            output_loading_info=True,
+        )
     if absent := sorted(told["missing_keys"]):  # transformers fills them with random numbers
         raise UserError(
             f"reward model {source.name}: its weights lack {absent[0]}; expected a model saved with its "

@@ -10,8 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from zephyr_bench.engines.server import Server, check_url
-from zephyr_bench.errors import UserError
+from zephyr_bench.engines.server import Server, check_url, told_url
 from zephyr_bench.judges.forms import Form, MtBenchForm, TemplateForm, Templates
 from zephyr_bench.judges.prices import Prices
 from zephyr_bench.judges.protocol import JudgeOptions
@@ -70,12 +69,7 @@ class ServedSpec(ChatSpec):
         """With what the user says in place of the YAML. Raises UserError."""
         changes: dict[str, Any] = {}
         if options.base_url is not None:
-            try:
-                changes["base_url"] = check_url(options.base_url)
-            except ValueError:  # the URL may hold a password: it is not shown
-                raise UserError(
-                    "--base-url: expected a URL without a password, such as http://127.0.0.1:8000/v1."
-                ) from None
+            changes["base_url"] = told_url(options.base_url)
         if options.concurrency is not None:
             changes["concurrency"] = options.concurrency
         return self.model_copy(update=changes)
@@ -101,3 +95,8 @@ class ServedSpec(ChatSpec):
             requests_per_minute=self.requests_per_minute,
             tokens_per_minute=self.tokens_per_minute,
         )
+
+
+def local_model(model: str, folder: Path) -> str:
+    """A YAML's model that runs here: a directory, relative to the YAML where it begins with a dot; or another name."""
+    return str((folder / model).resolve()) if model.startswith(".") else model

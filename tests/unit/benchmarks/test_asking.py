@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 
@@ -47,12 +46,6 @@ class Scripted:
 
     def close(self) -> None:
         pass
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path}/store.db") as opened:
-        yield opened
 
 
 def answers(store: Store, engine: Scripted, *questions: Question, replicate: int = 0) -> dict[str, tuple[Answer, ...]]:

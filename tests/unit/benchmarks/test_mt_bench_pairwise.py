@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,6 @@ from zephyr_bench.reports.leaderboard import render_leaderboard
 from zephyr_bench.store import Store
 
 LIMIT = 2  # questions, of two turns each
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    return {name: make_tiny_model(folder / name, seed=n, max_length=2048) for n, name in enumerate(("one", "two"))}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path}/store.db") as opened:
-        yield opened
 
 
 def run(store: Store, model: Path, benchmark: str, judge: Any = None, **options: Any) -> Outcome:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers import fake_openai
 from test_mt_bench_pairwise import LIMIT, local_judge, run
-from tiny_model import make_tiny_model
 from typer.testing import CliRunner
 
 from zephyr_bench.benchmarks import open_benchmark
@@ -19,18 +17,6 @@ from zephyr_bench.cli import app
 from zephyr_bench.errors import UserError
 from zephyr_bench.progress import Progress
 from zephyr_bench.store import Store
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    return {name: make_tiny_model(folder / name, seed=n, max_length=2048) for n, name in enumerate(("one", "two"))}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path}/store.db") as opened:
-        yield opened
 
 
 def again(store: Store, run_id: str, judge: Any) -> dict[str, Any]:
