@@ -345,6 +345,8 @@ def write_fastchat_files(asked: Sequence[Match]) -> None:
 def alpaca_eval(url: str, concurrency: int, count: int, *, warm: bool = True) -> Measured:
     """Its decoder, told the server by the environment, as its users tell it."""
     os.environ |= {"OPENAI_API_KEY": "none", "OPENAI_API_BASE": url}  # read at import
+    here = Path(__file__).resolve().parent
+    sys.path = [place for place in sys.path if Path(place).resolve() != here]  # a script here has the package's name
     from alpaca_eval.decoders.openai import openai_completions
 
     def completed(count: int) -> Measured:

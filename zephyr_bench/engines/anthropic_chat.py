@@ -17,10 +17,12 @@ class AnthropicChat(SdkChat):
     install = 'pip install "zephyr-bench[anthropic]"'
     speaks = "Messages"
 
-    def open(self, sdk: ModuleType) -> Any:
+    def open(self, sdk: ModuleType, http: Any) -> Any:
         server = self.server
-        key = server.key() or "none"
-        return sdk.AsyncAnthropic(api_key=key, base_url=server.base_url, max_retries=0, timeout=server.timeout_seconds)
+        key, timeout = server.key() or "none", server.timeout_seconds
+        return sdk.AsyncAnthropic(
+            api_key=key, base_url=server.base_url, max_retries=0, timeout=timeout, http_client=http
+        )
 
     async def send(self, client: Any, request: GenerationRequest) -> str:
         sampling = request.sampling

@@ -22,10 +22,10 @@ class OpenAiChat(SdkChat):
         super().__init__(server, model)
         self._extra = dict(extra)
 
-    def open(self, sdk: ModuleType) -> Any:
+    def open(self, sdk: ModuleType, http: Any) -> Any:
         server = self.server
-        key = server.key() or "none"
-        return sdk.AsyncOpenAI(api_key=key, base_url=server.base_url, max_retries=0, timeout=server.timeout_seconds)
+        key, timeout = server.key() or "none", server.timeout_seconds
+        return sdk.AsyncOpenAI(api_key=key, base_url=server.base_url, max_retries=0, timeout=timeout, http_client=http)
 
     async def send(self, client: Any, request: GenerationRequest) -> str:
         return str(await client.post("/chat/completions", cast_to=str, body=self.body(request)))
@@ -48,7 +48,7 @@ class OpenAiChat(SdkChat):
 
     def read(self, request: GenerationRequest, reply: Any) -> Generation:
         choice = reply["choices"][0]
-        text = choice["message"].get("content") or ""
+        text = _said(choice["message"])
         reason = "length" if choice.get("finish_reason") == "length" else "stop"
         told = ((choice.get("logprobs") or {}).get("content") or []) if request.top_logprobs else []
         tokens = tuple(
@@ -56,6 +56,10 @@ class OpenAiChat(SdkChat):
             for here in told
         )
         usage = reply.get("usage") or {}
-        return Generation(
-            request.key, str(text), reason, usage.get("prompt_tokens"), usage.get("completion_tokens"), tokens
-        )
+        return Generation(request.key, text, reason, usage.get("prompt_tokens"), usage.get("completion_tokens"), tokens)
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    """The text; where a tool or function was called, the arguments of the first call, which are JSON."""
+    calls = [*(call["function"] for call in message.get("tool_calls") or ()), message.get("function_call")]
+    return str((calls[0] or {}).get("arguments") or message.get("content") or "")

@@ -10,7 +10,9 @@ import asyncio
 import importlib
 import importlib.util
 import json
+import ssl
 from abc import ABC, abstractmethod
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +21,7 @@ from zephyr_bench.engines.server import Server, retry_after
 from zephyr_bench.errors import ServiceError, UserError
 from zephyr_bench.records import Generation, GenerationRequest
 
+_CALLS_A_CLIENT = 8  # at once; with 64 a tenth of a call's time went into its pool's looking at every connection
 _OVERLOADED = {408, 429, 503, 529}
 _REFUSED = {400, 413, 422}
 
@@ -36,11 +39,12 @@ class SdkChat(ABC):
     def __init__(self, server: Server, model: str) -> None:
         self.server = server
         self.model = model
-        self._client: Any = None  # of one event loop
+        self._clients: list[Any] = []  # of one event loop
+        self._room: list[Any] = []  # a client for each further call it takes, last the one whose connection is warm
 
     @abstractmethod
-    def open(self, sdk: ModuleType) -> Any:
-        """An asynchronous client that tries once."""
+    def open(self, sdk: ModuleType, http: Any) -> Any:
+        """An asynchronous client over such an HTTP client, that tries once."""
 
     @abstractmethod
     async def send(self, client: Any, request: GenerationRequest) -> str:
@@ -51,11 +55,10 @@ class SdkChat(ABC):
 
     async def ask(self, request: GenerationRequest) -> Generation:
         sdk, server = self.package(), self.server
-        if self._client is None:
-            self._client = self.open(sdk)
+        client = self._room.pop() if self._room else self._another(sdk)
         try:
             async with asyncio.timeout(server.timeout_seconds):
-                content = await self.send(self._client, request)
+                content = await self.send(client, request)
         except (TimeoutError, sdk.APITimeoutError):
             told = f"{server.who} did not answer within {server.timeout_seconds:g} s, {server.tries} times"
             raise TryAgain(ServiceError(f"{told}; run again to go on."), overloaded=True) from None
@@ -65,6 +68,8 @@ class SdkChat(ABC):
             reason = server.without_key(str(error.__cause__ or error))
             told = f"{server.who} can't be reached ({reason}), {server.tries} times tried"
             raise TryAgain(ServiceError(f"{told}; run again to go on.")) from None
+        finally:
+            self._room.append(client)
         try:
             return self.read(request, json.loads(content))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # half a body, or another one
@@ -99,10 +104,25 @@ class SdkChat(ABC):
         found = importlib.util.find_spec(self.sdk)
         return [] if found else [f"the {self.sdk} package: {self.install}"]
 
+    def _another(self, sdk: ModuleType) -> Any:
+        client = self.open(sdk, sdk.DefaultAsyncHttpxClient(verify=_ssl_context(sdk.DefaultAsyncHttpxClient)))
+        self._clients.append(client)
+        self._room += [client] * (_CALLS_A_CLIENT - 1)
+        return client
+
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
+        clients, self._clients, self._room = self._clients, [], []
+        for client in clients:
             await client.close()
+
+
+@cache
+def _ssl_context(client: type) -> ssl.SSLContext:
+    """As its package makes one for each client, httpx or httpx2; that takes 20 ms, so here all share it."""
+    assert client.__base__ is not None
+    package = importlib.import_module(client.__base__.__module__.partition(".")[0])
+    context: ssl.SSLContext = package.create_ssl_context()
+    return context
 
 
 def _told(error: Any) -> str:

@@ -10,11 +10,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.engine import URL
 
 from zephyr_bench.errors import StoreError
@@ -51,7 +52,13 @@ def writing(connection: Connection) -> Connection:
 def add_new(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
     """Insert what isn't there yet; the first write of a key wins."""
     if batch := list(rows):
-        connection.execute(insert(table).on_conflict_do_nothing(), batch)
+        connection.execute(_insert_new(table), batch)
+
+
+@cache
+def _insert_new(table: Table) -> Insert:
+    """Made once; made anew it takes 15 us of a judgment's 300."""
+    return insert(table).on_conflict_do_nothing()
 
 
 def _use_wal(connection: sqlite3.Connection, *, timeout: float) -> None:
