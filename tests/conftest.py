@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,14 @@ from tiny_model import make_tiny_model
 from zephyr_bench.recipe import Recipe, load_recipe
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"  # beside the checkout, where the team keeps it
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What zephyr-bench keeps for a user (hashes of files from the hub) is not the developer's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data-home")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +62,25 @@ def make_recipe(tmp_path: Path, tiny_model_dir: Path) -> Callable[..., Recipe]:
 
 @pytest.fixture
 def real_mt_bench() -> Path:
-    """GPT-4's judgments of real models, which are never copied into this repository."""
-    folder = REAL_DATA / "mt_bench"
+    """GPT-4's judgments of real models."""
+    return _real("mt_bench")
+
+
+@pytest.fixture
+def real_open_llm() -> Path:
+    """Rows of the Open LLM Leaderboards' data sets, in the hub's layout."""
+    return _real("open_llm")
+
+
+@pytest.fixture
+def real_alpaca_eval() -> Path:
+    """AlpacaEval's annotations of real models."""
+    return _real("alpaca_eval")
+
+
+def _real(name: str) -> Path:
+    """What others measured or published, which is never copied into this repository."""
+    folder = REAL_DATA / name
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
     return folder

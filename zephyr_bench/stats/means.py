@@ -36,18 +36,32 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Mea
     which is arXiv 2411.00640, eq. 4, with the small-sample factor C / (C - 1) for C clusters; where
     every cluster holds one value it equals `mean_stderr`. One cluster alone: the error is None.
     """
-    if len(values) != len(clusters):
-        raise ValueError(f"{len(values)} values but {len(clusters)} clusters")
-    if len(values) == 0:
+    return joint_mean([(values, clusters)])
+
+
+def joint_mean(parts: Sequence[tuple[Sequence[float], Sequence[Hashable]]]) -> Mean:
+    """Mean of several means of the same questions, each counted alike: IFEval's two accuracies, say.
+
+    They rise and fall together, so the error is that of one linear statistic, clustered by question: value i of part
+    k adds (x_ki - mean_k) / (n_k K) to its question's sum, and SE^2 = C / (C - 1) * sum of squared sums, as in
+    `clustered_mean`, which is this with one part. A part without values: (None, None).
+    """
+    if not parts or not all(len(values) for values, _ in parts):
         return None, None
-    array = as_finite(values)
-    mean = float(array.mean())
-    sums = cluster_sums(array - mean, clusters)  # (clusters,)
+    means, deviations, labels = [], [], []
+    for values, clusters in parts:
+        if len(values) != len(clusters):
+            raise ValueError(f"{len(values)} values but {len(clusters)} clusters")
+        array = as_finite(values)
+        means.append(float(array.mean()))
+        deviations.append((array - means[-1]) / (len(array) * len(parts)))
+        labels += list(clusters)
+    mean = math.fsum(means) / len(means)
+    sums = cluster_sums(np.concatenate(deviations), labels)  # (clusters,)
     count = len(sums)
     if count == 1:
         return mean, None
-    variance = count / (count - 1) * float(sums @ sums) / len(array) ** 2
-    return mean, math.sqrt(variance)
+    return mean, math.sqrt(count / (count - 1) * float(sums @ sums))
 
 
 def mean_of_means(means: Sequence[Mean]) -> Mean:
