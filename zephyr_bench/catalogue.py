@@ -6,7 +6,7 @@ checkout (an editable install) or the wheel's own copy. Reads no entry.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zephyr_bench.errors import UserError, did_you_mean
@@ -47,14 +47,17 @@ def entries(kind: str, include: Sequence[Path] = ()) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def find(kind: str, name: str, include: Sequence[Path] = ()) -> Path:
-    """The YAML file of an entry, by its name or its own path. Raises UserError with close matches."""
+def find(kind: str, name: str, include: Sequence[Path] = (), *, also: Mapping[str, Path] | None = None) -> Path:
+    """The YAML file of an entry, by its name or its own path. Raises UserError with close matches.
+
+    `also` are others' entries by name, which the catalogue's own go before.
+    """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         if path.is_file():
             return path
         raise UserError(f"{kind} file {name} does not exist.")
-    known = entries(kind, include)
+    known = {**(also or {}), **entries(kind, include)}
     if name not in known:
         raise UserError(f"unknown {kind} '{name}'.{did_you_mean(name, known)}")
     return known[name]

@@ -94,6 +94,12 @@ def explain(error: ValidationError, model: type[BaseModel], lines: Mapping[Locat
     return f"{place}: {full + ': ' if full else ''}{message}{found}.{more}"
 
 
+def lines_below(lines: Mapping[Location, int], *where: str | int) -> dict[Location, int]:
+    """The lines of the keys in the mapping that stands at `where`."""
+    depth = len(where)
+    return {key[depth:]: line for key, line in lines.items() if len(key) > depth and key[:depth] == where}
+
+
 def _is_union_tag(part: str | int, lines: Mapping[Location, int], loc: Location) -> bool:
     """pydantic puts a union's tag into the location; the file has no such key."""
     if not lines or not isinstance(part, str):

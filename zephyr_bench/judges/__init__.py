@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_bench import catalogue
+from zephyr_bench.judges.alpaca_eval_config import is_annotator_file, shipped_configs
+from zephyr_bench.judges.alpaca_eval_judge import AlpacaEvalJudge
 from zephyr_bench.judges.anthropic_judge import AnthropicJudge
 from zephyr_bench.judges.jury import JuryJudge
 from zephyr_bench.judges.local_judge import LocalJudge
@@ -21,6 +23,7 @@ from zephyr_bench.yaml_file import check_mapping, load_yaml
 __all__ = ["Judge", "JudgeOptions", "open_judge"]
 
 _BUILT_IN: dict[str, Any] = {
+    "alpaca-eval": AlpacaEvalJudge,
     "anthropic": AnthropicJudge,
     "jury": JuryJudge,
     "openai": OpenAiJudge,
@@ -35,12 +38,23 @@ _BUILT_IN: dict[str, Any] = {
 def open_judge(name: str, *, include: Sequence[Path] = (), options: JudgeOptions | None = None) -> Judge:
     """The judge of that name (or YAML path), with what the user says beside the YAML.
 
+    An evaluator config of alpaca_eval is a judge too: by its name in the installed package, its file or its folder.
     Raises UserError for an unknown name or kind, or a YAML that doesn't fit.
     """
-    path = catalogue.find("judge", name, include)
+    path = _file_of(name, include)
+    called = path.stem
     value, lines = load_yaml(path)
+    if is_annotator_file(value):
+        called, value = str(next(iter(value))), {"kind": "alpaca-eval", "config": {"file": path.name}}
     place = f"{path} line {lines.get(('kind',), 1)}"
     kind = class_of(value.get("kind"), built_in=_BUILT_IN, group="zephyr_bench.judges", place=place)
     spec = check_mapping(kind.Spec, value, lines, str(path))
-    judge: Judge = kind(spec, name=path.stem, folder=path.parent, options=options or JudgeOptions())
+    judge: Judge = kind(spec, name=called, folder=path.parent, options=options or JudgeOptions())
     return judge
+
+
+def _file_of(name: str, include: Sequence[Path]) -> Path:
+    in_folder = Path(name) / "configs.yaml"
+    if name not in catalogue.entries("judge", include) and in_folder.is_file():
+        return in_folder
+    return catalogue.find("judge", name, include, also=shipped_configs())

@@ -24,6 +24,8 @@ from zephyr_bench.records import Generation, GenerationRequest, Judgment, Match,
 class ChatJudge:
     """`open_engine` gives the engine when it is first needed; `identity` is what a verdict hangs on beside the form."""
 
+    _price_key = "usd_per_million_tokens"
+
     def __init__(
         self,
         name: str,
@@ -55,8 +57,14 @@ class ChatJudge:
         absent = self._form.missing()
         parts = [f"the prompts of judge {self.name}: {absent}"] if absent else []
         if self._budget.limited and self._prices is None:
-            parts.append(f"a price for --max-cost: put usd_per_million_tokens into the YAML of judge {self.name}")
+            parts.append(f"a price for --max-cost: put {self._price_key} into the YAML of judge {self.name}")
         return parts
+
+    def unfit(self, *, paired: bool) -> str | None:
+        """Why it can't grade pairs, or single answers; None where it can."""
+        what = "compare answers" if paired else "grade an answer by itself"
+        found = self._form.unfit(paired=paired)
+        return f"a judge that can {what}, which {self.name} can't: {found}" if found else None
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
         return self._prices.usd(input_tokens, output_tokens) if self._prices else None

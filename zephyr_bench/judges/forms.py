@@ -39,6 +39,10 @@ class Form(Protocol):
 
     def missing(self) -> str | None: ...
 
+    def unfit(self, *, paired: bool) -> str | None:
+        """Why it can't be filled in for pairs, or for single answers."""
+        ...
+
     def fingerprint_parts(self) -> Mapping[str, Any]: ...
 
     def name(self, match: Match) -> str | None:
@@ -62,6 +66,9 @@ class MtBenchForm:
 
     def missing(self) -> str | None:
         return self._file.missing(self._folder)
+
+    def unfit(self, *, paired: bool) -> str | None:
+        return None
 
     def fingerprint_parts(self) -> Mapping[str, Any]:
         return {
@@ -165,6 +172,10 @@ class TemplateForm:
 
     def missing(self) -> str | None:
         return None
+
+    def unfit(self, *, paired: bool) -> str | None:
+        key = "pairwise" if paired else "single"
+        return f"the judge's YAML has no templates.{key}" if getattr(self._templates, key) is None else None
 
     def fingerprint_parts(self) -> Mapping[str, Any]:
         return {"templates": self._templates.model_dump(), "form": 1}

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
-from zephyr_bench.judges.protocol import Judge, JudgeOptions, refuse_server
+from zephyr_bench.judges.protocol import Judge, JudgeOptions, refuse_server, unfit_for
 from zephyr_bench.recipe import Entry
 from zephyr_bench.records import Judgment, Match
 
@@ -73,6 +73,9 @@ class JuryJudge:
 
     def missing(self) -> list[str]:
         return [part for member in self.members for part in member.missing()]
+
+    def unfit(self, *, paired: bool) -> str | None:
+        return next((found for member in self.members for found in unfit_for(member, paired=paired)), None)
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
         costs = [member.cost_usd(input_tokens, output_tokens) for member in self.members]

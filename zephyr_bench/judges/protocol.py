@@ -64,3 +64,17 @@ class Judge(Protocol):
         key or unknown model raises UserError likewise.
         """
         ...
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A judge that can't grade everything."""
+
+    def unfit(self, *, paired: bool) -> str | None:
+        """What is missing for pairs, or for single answers, as a sentence; None where it can grade them."""
+        ...
+
+
+def unfit_for(judge: Judge, *, paired: bool) -> list[str]:
+    found = judge.unfit(paired=paired) if isinstance(judge, Particular) else None
+    return [found] if found else []
