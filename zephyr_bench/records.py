@@ -82,6 +82,11 @@ class Answer:
     origin: Mapping[str, Any] | None = field(default=None, hash=False)
     """What the file that it was imported from says beside this; None where it was made here."""
 
+    def as_generated(self) -> Generation:
+        """As the engine gave it."""
+        counts = self.prompt_tokens or 0, self.completion_tokens or 0
+        return Generation(self.key, self.text or "", self.finish_reason or "stop", *counts)
+
 
 def answer_key(engine: str, question: Question, turn: int, sampling: Sampling, replicate: int = 0) -> str:
     """Key of an answer. `engine` is the fingerprint of the engine with its checkpoint."""

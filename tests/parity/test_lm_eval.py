@@ -33,7 +33,16 @@ TEXTS = ["A short text.", "One two three four five. " * 60, "<|im_start|>begins 
 
 
 class Nothing:
-    """A score cache that forgets."""
+    """A cache that forgets."""
+
+    def answers(self, keys):
+        return {}
+
+    def use_answers(self, keys):
+        pass
+
+    def add_answers(self, answered):
+        pass
 
     def token_scores(self, keys):
         return {}
@@ -113,5 +122,7 @@ def test_greedy_completions_are_lm_evals(models):
 def test_chats_are_rendered_as_lm_eval_renders_them(models):
     theirs, ours = models
     chat = [{"role": "user", "content": "Hi"}]
+    begun = [*chat, {"role": "assistant", "content": "The answer is"}]
     assert ours.apply_chat_template(chat) == theirs.apply_chat_template(chat)
+    assert ours.apply_chat_template(begun, False) == theirs.apply_chat_template(begun, False)
     assert ours.chat_template(True) == theirs.chat_template(True)

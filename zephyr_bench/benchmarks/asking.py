@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from zephyr_bench.benchmarks.protocol import Job
-from zephyr_bench.records import Answer, Generation, GenerationRequest, Question, Sampling, answer_key
+from zephyr_bench.records import Answer, GenerationRequest, Question, Sampling, answer_key
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _new_answers(job: Job, turns: Sequence[_Turn], answers: dict[str, Answer]) -
         earlier = tuple(answers[key] for key in turn.earlier)
         made = answers.get(turn.key)
         messages = turn.question.messages(turn.number, earlier)
-        return GenerationRequest(turn.key, messages, turn.sampling, None if made is None else _generation(made))
+        return GenerationRequest(turn.key, messages, turn.sampling, None if made is None else made.as_generated())
 
     first = [request(turn) for turn in by_key.values() if not turn.earlier]
     results = job.engine.generate(first, then=lambda result: map(request, following.get(result.key, ())))
@@ -94,14 +94,3 @@ def _new_answers(job: Job, turns: Sequence[_Turn], answers: dict[str, Answer]) -
                 replicate=turn.replicate,
             ),
         )
-
-
-def _generation(answer: Answer) -> Generation:
-    """A stored answer, as the engine gave it."""
-    return Generation(
-        answer.key,
-        answer.text or "",
-        answer.finish_reason or "stop",
-        answer.prompt_tokens or 0,
-        answer.completion_tokens or 0,
-    )

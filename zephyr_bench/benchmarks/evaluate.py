@@ -13,10 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from zephyr_bench import __version__
-from zephyr_bench.benchmarks.protocol import Benchmark, Job, NeedsAnswers
+from zephyr_bench.benchmarks.protocol import Benchmark, FitsEngine, Job, NeedsAnswers, compares
 from zephyr_bench.engines.protocol import Engine
 from zephyr_bench.errors import MissingParts, ServiceError
-from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.judges.protocol import Judge, unfit_for
 from zephyr_bench.progress import Progress
 from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.store import RunStart, RunWriter, Store
@@ -43,8 +43,12 @@ def evaluate(
 ) -> Outcome:
     """Ask, judge, score and store. Raises MissingParts before any work, ServiceError after storing what was done."""
     lacking = [*benchmark.missing(), *(judge.missing() if judge else [])]
+    lacking += unfit_for(judge, paired=compares(benchmark)) if judge else []
+    lacking += benchmark.unfit(engine) if isinstance(benchmark, FitsEngine) else []
     if lacking:
         raise MissingParts(f"{benchmark.name} on {engine.model.name}", lacking)
+    if isinstance(benchmark, FitsEngine):
+        benchmark = benchmark.fitted(engine)
     if isinstance(benchmark, NeedsAnswers):
         benchmark = benchmark.with_answers(store, engine.model, limit)
     protocol = {**benchmark.protocol(limit), "limit": limit}

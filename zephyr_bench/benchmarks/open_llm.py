@@ -1,58 +1,32 @@
 """Open LLM Leaderboard suites: lm-eval's own task definitions, run by lm-eval on our engine.
 
 Tasks, few-shot selection, prompts and metrics are lm-eval's. Ours are the model underneath, the data's
-place, the store, and the average. Scores are in per cent.
+place, the store, and how scores come of the rows (open_llm_scores.py). Scores are in per cent.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
+import copy
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
-from pydantic import Field, model_validator
-
+from zephyr_bench.benchmarks import lm_eval_run
+from zephyr_bench.benchmarks.lm_eval_chance import FEWSHOT_SEED
+from zephyr_bench.benchmarks.lm_eval_index import Leaf
+from zephyr_bench.benchmarks.lm_eval_needs import missing_for
+from zephyr_bench.benchmarks.open_llm_scores import suite_scores
+from zephyr_bench.benchmarks.open_llm_spec import OpenLlmSpec, TaskSpec, chosen
 from zephyr_bench.benchmarks.protocol import Job
-from zephyr_bench.benchmarks.spec import BenchmarkSpec
-from zephyr_bench.engines.protocol import ScoringEngine
+from zephyr_bench.engines.protocol import Engine
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.fingerprint import file_sha256, fingerprint
 from zephyr_bench.hub import cached
-from zephyr_bench.recipe import Entry
 from zephyr_bench.records import SampleScore, Score
-from zephyr_bench.stats.means import mean_of_means, mean_stderr
 
-# lm-eval's default for the few-shot order (lm_eval/defaults.py, DEFAULT_OTHER_SEED)
-_FEWSHOT_SEED = 1234
-
-
-class TaskSpec(Entry):
-    task: str  # lm-eval's name of a task or group
-    shots: int = Field(ge=0)
-    metric: str
-    filter: str = "none"  # lm-eval's name of the answer's extraction
-    subtasks: tuple[str, ...] = ()  # the tasks of a group to run; empty: all of them
-    data: str  # hub id of the data set the task loads
-    folder: str | None = None  # of lm_eval/tasks that declares it; saves reading all 14,000 declarations
-    rows: int = Field(0, ge=0)  # test rows in all, for the plan
-    leaves: int = Field(1, gt=0)  # tasks in a group that is run whole, for the plan
-
-
-class OpenLlmSpec(BenchmarkSpec):
-    kind: Literal["open_llm"]
-    headline: str = "average"
-    tasks: tuple[TaskSpec, ...] = Field(min_length=1)
-    data: Path | None = None  # a folder in the hub's layout beside the YAML
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> OpenLlmSpec:
-        if len({task.task for task in self.tasks}) < len(self.tasks):
-            raise ValueError("a task stands twice")
-        return self
+_SAME = 1e-9  # of two computations of one mean
 
 
 class OpenLlm:
@@ -70,117 +44,152 @@ class OpenLlm:
         folder: Path,
         data: Path | None = None,
         tasks: Sequence[str] = (),
-        chat_template: bool = False,
+        chat_template: bool | None = None,
     ) -> None:
         self.name = name
         self.headline = spec.headline
         self.margin = spec.margin
-        self.tasks = _chosen(spec.tasks, tasks, name)
-        self._spec = spec
-        self._chat_template = chat_template
+        self.tasks = chosen(spec.tasks, tasks, name)
+        self._whole = self.tasks == spec.tasks
+        self._by_default = spec.chat_template
+        self._chat_template = chat_template  # None: as declared, where there is one
         own = [folder / spec.data] if spec.data else []
         self._data = [*([data] if data else []), *own]
 
     def missing(self) -> list[str]:
-        return [f"data folder {folder} does not exist" for folder in self._data if not folder.is_dir()]
+        absent = [f"data folder {folder} does not exist" for folder in self._data if not folder.is_dir()]
+        return [*absent, *missing_for(self._leaves)]
 
     def hub_data(self) -> list[str]:
-        absent = {task.data for task in self.tasks if self._local(task.data) is None}
+        absent = {name for task in self.tasks for name in task.data_sets if self._local(name) is None}
         return sorted(name for name in absent if not cached(name, "dataset"))
 
+    def unfit(self, engine: Engine) -> list[str]:
+        """What the engine can't do of these tasks, a sentence each. Asks it nothing."""
+        who = f"model {engine.model.name}, run by {type(engine).__name__},"
+        scored = [task.task for task in self.tasks if any(leaf.scored for leaf in self._leaves[task.task])]
+        written = [task.task for task in self.tasks if not all(leaf.scored for leaf in self._leaves[task.task])]
+        told = []
+        if scored and not hasattr(engine, "score"):
+            others = f", or choose others by --tasks {','.join(written)}" if written else ""
+            told.append(
+                f"{', '.join(scored)} {_read(scored)} log-probabilities of given texts, which {who} can't tell: "
+                f"take --engine transformers{others}"
+            )
+        if written and _has_tokenizer(engine) and not hasattr(engine, "complete"):
+            told.append(f"{', '.join(written)} {_read(written)} continuations of plain texts, which {who} can't make")
+        if written and not _has_tokenizer(engine) and self._chat_template is False:
+            told.append(f"{who} answers chats only: leave out --no-chat-template")
+        return told
+
+    def fitted(self, engine: Engine) -> Self:
+        """Itself, as it is asked of that engine: as chats or not. Raises UserError."""
+        fitted = copy.copy(self)
+        template = bool(getattr(engine, "chat_template", None)) or not _has_tokenizer(engine)
+        if self._chat_template and not template:
+            raise UserError(f"--chat-template: model {engine.model.name} has no chat template.")
+        if self._chat_template is None:
+            fitted._chat_template = template and (self._by_default or not _has_tokenizer(engine))
+        return fitted
+
     def protocol(self, limit: int | None) -> Mapping[str, Any]:
+        data_sets = dict.fromkeys(name for task in self.tasks for name in task.data_sets)
         return {
-            "tasks": [
-                task.model_dump(mode="json", exclude={"data", "folder", "rows", "leaves"}) for task in self.tasks
-            ],
-            "data": {task.data: self._data_fingerprint(task.data) for task in self.tasks},
+            "tasks": [task.protocol() for task in self.tasks],
+            "data": {name: self._data_fingerprint(name) for name in data_sets},
             "lm_eval": version("lm_eval"),
-            "chat_template": self._chat_template,
-            "fewshot_seed": _FEWSHOT_SEED,
+            "chat_template": self._by_default if self._chat_template is None else self._chat_template,
+            "fewshot_seed": FEWSHOT_SEED,
+            "only": None if self._whole else [task.task for task in self.tasks],
         }
 
     def size(self, limit: int | None) -> Mapping[str, int]:
-        rows = [(task.rows, limit * (len(task.subtasks) or task.leaves) if limit else task.rows) for task in self.tasks]
+        leaves = [len(task.own_leaves) or task.leaves for task in self.tasks]
+        rows = [
+            (task.rows, limit * count if limit else task.rows) for task, count in zip(self.tasks, leaves, strict=True)
+        ]
         return {"questions": sum(map(min, rows)), "answers": 0, "judgments": 0, "max_new_tokens": 0}
 
     def samples(self, job: Job) -> Iterator[SampleScore]:
-        if not isinstance(job.engine, ScoringEngine):
-            raise UserError(
-                f"{self.name} reads log-probabilities, which engine {type(job.engine).__name__} can't tell."
-            )
-        _hush()
-        from lm_eval.evaluator import evaluate
-
-        from zephyr_bench.engines.lm_eval_model import EngineLM
-
-        model = EngineLM(job.engine, job.run, progress=job.progress)
-        found = evaluate(
-            lm=model,
-            task_dict=self._lm_eval_tasks(),
-            limit=job.limit,
-            bootstrap_iters=0,
-            log_samples=True,
-            apply_chat_template=self._chat_template,
-            fewshot_as_multiturn=self._chat_template,
+        """One a row and metric; of a row with several parts (IFEval's instructions) one a part, its number the turn."""
+        fitted = self.fitted(job.engine)
+        leaves = [(leaf, task.shots) for task in self.tasks for leaf in self._leaves[task.task]]
+        tasks = lm_eval_run.loaded(leaves, name=self.name, place=self._local)
+        for leaf, task in tasks["tasks"].items():
+            self._check_metrics(leaf, task)
+        rows = lm_eval_run.evaluated(
+            fitted._model(job), tasks, name=self.name, limit=job.limit, chat_template=bool(fitted._chat_template)
         )
-        for leaf, records in found["samples"].items():
-            task = self._task_of(leaf)
-            if not any(record["filter"] == task.filter for record in records):
-                known = {record["filter"] for record in records}
-                raise UserError(
-                    f"{self.name}: task {leaf} has no filter '{task.filter}'.{did_you_mean(task.filter, known)}"
-                )
-            for record in records:
-                if record["filter"] == task.filter:
-                    yield SampleScore(f"{leaf}/{record['doc_id']}", leaf, task.metric, float(record[task.metric]))
+        yield from self._told(rows)
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
-        """A task's score is the mean over its rows; a group's, the mean over its tasks, each counted alike."""
-        rows: dict[str, dict[str, list[float]]] = {task.task: {} for task in self.tasks}
-        for sample in samples:
-            if sample.value is not None:
-                leaves = rows[self._task_of(sample.category).task]
-                leaves.setdefault(sample.category, []).append(100 * sample.value)
-        scores = []
-        for task, leaves in rows.items():
-            means = [mean_stderr(values) for values in leaves.values()]
-            mean, stderr = mean_of_means(means)
-            scores.append(Score(task, mean, stderr, sum(len(values) for values in leaves.values())))
-        mean, stderr = mean_of_means([(score.value, score.stderr) for score in scores])
-        return [Score("average", mean, stderr, sum(score.n for score in scores)), *scores]
+        """The average, each task, and for lm-eval's own tasks their other metrics."""
+        return suite_scores([task.rule for task in self.tasks], samples)
 
-    def _task_of(self, leaf: str) -> TaskSpec:
-        """The declared task that a leaf of lm-eval belongs to: itself, or the group whose name it extends."""
-        owners = [task for task in self.tasks if leaf == task.task or leaf.startswith(f"{task.task}_")]
-        return max(owners, key=lambda task: len(task.task))
+    def _told(self, rows: Iterator[tuple[lm_eval_run.Row, Mapping[str, float]]]) -> Iterator[SampleScore]:
+        """The rows of the metrics that count. One beside them that is no mean of its rows is left out."""
+        by_metric: dict[tuple[str, str], list[SampleScore]] = {}
+        expected: dict[tuple[str, str], float | None] = {}
+        for row, own in rows:
+            task = self._owner(row.leaf)
+            name = _counted_as(task, row)
+            if name is None:
+                continue
+            question = f"{row.leaf}/{row.number}"
+            samples = by_metric.setdefault((row.leaf, name), [])
+            if row.whole:
+                samples.append(SampleScore(question, row.leaf, name, row.values[0]))
+            else:
+                samples += [SampleScore(question, row.leaf, name, value, n) for n, value in enumerate(row.values, 1)]
+            expected[row.leaf, name] = own.get(f"{row.metric},{row.filter}")
+        for leaf in {leaf: None for leaf, _ in by_metric}:
+            for metric in self._owner(leaf).metrics:
+                if (leaf, metric) not in by_metric:
+                    raise UserError(f"{self.name}: lm-eval tells no number a row for {metric} of task {leaf}.")
+        for (leaf, name), samples in by_metric.items():
+            found, theirs = _mean(samples), expected[leaf, name]
+            if found is None or theirs is None or abs(found - theirs) <= _SAME * max(1.0, abs(theirs)):
+                yield from samples
+            elif name in self._owner(leaf).metrics:
+                raise UserError(
+                    f"{self.name}: lm-eval's {name} of task {leaf} is no mean over its rows ({theirs:.4g} against "
+                    f"{found:.4g}), so it can't be kept row by row; choose another task."
+                )
 
-    def _lm_eval_tasks(self) -> Any:
-        """lm-eval's tasks, its definitions unchanged but for where the data lies and the number of shots."""
-        manager = _task_manager(tuple(task.folder or "" for task in self.tasks))
-        wanted: list[dict[str, Any]] = []
-        for task in self.tasks:
-            local = self._local(task.data)
-            place = {"dataset_path": str(local), "dataset_kwargs": {"cache_dir": _datasets_cache()}} if local else {}
-            wanted += [{"task": name, "num_fewshot": task.shots, **place} for name in task.subtasks or (task.task,)]
-        try:
-            # a group of ours: the one public way to load lm-eval's tasks with keys of theirs overridden
-            loaded = manager.load([{"group": self.name, "task": wanted}])
-        except (OSError, ValueError) as error:  # what datasets raises for absent or broken data
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"{self.name}: the data of its tasks can't be loaded ({reason}); "
-                f"name a folder in the hub's layout with --data."
-            ) from None
-        for leaf, task_object in loaded["tasks"].items():
-            metric, known = self._task_of(leaf).metric, task_object.aggregation()
+    def _model(self, job: Job) -> Any:
+        from zephyr_bench.engines.lm_eval_chat import ChatLM
+        from zephyr_bench.engines.lm_eval_model import EngineLM
+
+        engine: Any = job.engine
+        for sentence in self.unfit(engine):
+            raise UserError(f"{self.name}: {sentence}.")
+        if _has_tokenizer(engine):
+            return EngineLM(engine, job.run, progress=job.progress, seed=job.seed)
+        return ChatLM(engine, job.run, progress=job.progress, seed=job.seed)
+
+    def _check_metrics(self, leaf: str, task_object: Any) -> None:
+        """Raises UserError for a metric or filter that lm-eval's task doesn't have."""
+        task, known = self._owner(leaf), task_object.aggregation()
+        for metric in task.metrics:
             if metric not in known:
                 raise UserError(f"{self.name}: task {leaf} has no metric '{metric}'.{did_you_mean(metric, known)}")
-            task_object.set_fewshot_seed(seed=_FEWSHOT_SEED)
-        return loaded
+        filters = [ensemble.name for ensemble in task_object._filters]
+        if task.filter not in filters:
+            raise UserError(
+                f"{self.name}: task {leaf} has no filter '{task.filter}'.{did_you_mean(task.filter, filters)}"
+            )
+
+    def _owner(self, leaf: str) -> TaskSpec:
+        return next(task for task in self.tasks if any(own.name == leaf for own in self._leaves[task.task]))
+
+    @cached_property
+    def _leaves(self) -> Mapping[str, tuple[Leaf, ...]]:
+        """Task -> what lm-eval runs for it."""
+        return {task.task: task.declared() for task in self.tasks}
 
     def _local(self, name: str) -> Path | None:
         """The folder of a hub data set below one of the data folders."""
-        return next((folder / name for folder in self._data if (folder / name).is_dir()), None)
+        return next((folder / name for folder in self._data if name and (folder / name).is_dir()), None)
 
     def _data_fingerprint(self, name: str) -> str | None:
         folder = self._local(name)
@@ -190,51 +199,23 @@ class OpenLlm:
         return fingerprint({str(path.relative_to(folder)): file_sha256(path) for path in files})
 
 
-def _chosen(declared: Sequence[TaskSpec], names: Sequence[str], benchmark: str) -> tuple[TaskSpec, ...]:
-    """The declared tasks of those names, or all; a group's subtask may be named too. Raises UserError."""
-    if not names:
-        return tuple(declared)
-    chosen: dict[str, TaskSpec] = {}
-    known = {task.task: task for task in declared}
-    known |= {leaf: task for task in declared for leaf in task.subtasks}
-    for name in names:
-        if name not in known:
-            raise UserError(f"--tasks: {benchmark} has no task '{name}'.{did_you_mean(name, known)}")
-        task = known[name]
-        if name == task.task:
-            chosen[name] = task
-            continue
-        earlier = chosen.get(task.task)
-        subtasks = (*earlier.subtasks, name) if earlier else (name,)
-        chosen[task.task] = task.model_copy(update={"subtasks": subtasks})
-    return tuple(chosen.values())
+def _counted_as(task: TaskSpec, row: lm_eval_run.Row) -> str | None:
+    """The samples' metric that a row's value is of; None where it doesn't count."""
+    if row.filter == task.filter and row.metric in task.metrics:
+        return row.metric
+    name = row.metric if row.filter == "none" else f"{row.metric},{row.filter}"
+    return name if name in task.beside else None
 
 
-@cache
-def _task_manager(folders: tuple[str, ...]) -> Any:
-    """lm-eval's index of tasks: of these folders, or of all where one of them is not known."""
-    import lm_eval.tasks
-
-    if not all(folders):
-        return lm_eval.tasks.TaskManager()
-    home = Path(lm_eval.tasks.__file__).parent
-    return lm_eval.tasks.TaskManager(include_path=[str(home / name) for name in folders], include_defaults=False)
+def _mean(samples: Sequence[SampleScore]) -> float | None:
+    values = [sample.value for sample in samples if sample.value is not None and sample.value == sample.value]
+    return sum(values) / len(values) if values and len(values) == len(samples) else None
 
 
-def _datasets_cache() -> str:
-    """Our own cache of prepared data sets: the same files give the same entry from any working directory."""
-    from platformdirs import user_cache_path
-
-    return str(user_cache_path("zephyr-bench") / "datasets")
+def _has_tokenizer(engine: Engine) -> bool:
+    """Whether prompts reach it as tokens. Not by isinstance, which would load the tokenizer to look at its length."""
+    return hasattr(engine, "encode")
 
 
-def _hush() -> None:
-    """lm-eval and datasets draw bars and log at length on stderr; ours says how far it is."""
-    import datasets
-    import lm_eval.api.task
-    from tqdm import tqdm
-
-    datasets.disable_progress_bars()
-    lm_eval.api.task.tqdm = partial(tqdm, disable=True)  # it has no switch, and TQDM_DISABLE is read too early
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lm_eval")
+def _read(names: Sequence[str]) -> str:
+    return "read" if len(names) > 1 else "reads"

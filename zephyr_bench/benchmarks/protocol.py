@@ -36,7 +36,7 @@ class Job:
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """What evaluate() runs. One that also has `with_answers` is given the store first (`NeedsAnswers`)."""
+    """What evaluate() runs. One may also be a `NeedsAnswers` or a `FitsEngine`."""
 
     name: str
     headline: str  # the metric shown where there is room for one
@@ -68,6 +68,11 @@ class Benchmark(Protocol):
         ...
 
 
+def compares(benchmark: Benchmark) -> bool:
+    """Whether its judge is asked which of two answers is better: a kind says so by `compares = True`."""
+    return bool(getattr(benchmark, "compares", False))
+
+
 @dataclass(frozen=True)
 class Given:
     """A stored run's answers, to be graded again: what was judged, and the samples that came of it."""
@@ -81,8 +86,34 @@ class Given:
 class Regrades(Protocol):
     """A benchmark whose stored answers another judge can grade."""
 
+    def regrade_protocol(self, given: Given) -> Mapping[str, Any]:
+        """What grading them adds to their run's protocol. Raises UserError for answers that can't be graded."""
+        ...
+
     def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
         """As `samples`, of answers that are there; asks the judge only."""
+        ...
+
+
+@runtime_checkable
+class OnHub(Protocol):
+    """A benchmark whose data lies on the hub, for `fetch`."""
+
+    def hub_files(self) -> list[tuple[str, str | None]]:
+        """(data set, file in it; None: all of it), at hand or not."""
+        ...
+
+
+@runtime_checkable
+class FitsEngine(Protocol):
+    """A benchmark that not every engine can take, or that asks one engine otherwise than another."""
+
+    def unfit(self, engine: Engine) -> list[str]:
+        """What that engine can't do of it, a sentence each with what to do; loads nothing."""
+        ...
+
+    def fitted(self, engine: Engine) -> Self:
+        """Itself, as that engine is asked; what its `protocol` then says holds. Raises UserError."""
         ...
 
 

@@ -1,33 +1,32 @@
-"""One of our engines as an lm-eval model: lm-eval's tasks ask it, its scores are kept as they come.
+"""One of our engines as an lm-eval model: lm-eval's tasks ask it, its scores and texts are kept as they come.
 
 Tokenization follows lm-eval's own `hf` model (0.4.13, lm_eval/models/huggingface.py), so that the same
-requests become the same tokens. Scores known to the store are read, not made again.
+requests become the same tokens. What the store knows is read, not made again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from zephyr_bench.engines.protocol import CompletingEngine, CompletionRequest, ScoringEngine
+from zephyr_bench.engines.lm_eval_texts import AnswerCache, Asked, question_of, repeats, sampling_of, texts
+from zephyr_bench.engines.protocol import CompletingEngine, CompletionRequest, ScoringEngine, TokenizingEngine
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.progress import Progress
-from zephyr_bench.records import Message, Sampling, ScoredTokens, ScoreRequest
+from zephyr_bench.records import Message, ScoredTokens, ScoreRequest
 
 _SCORES_PER_COMMIT = 64
 _SECONDS_PER_COMMIT = 5.0
-_MAX_NEW_TOKENS = 256  # lm-eval's default (max_gen_toks)
-# names under which tasks give the number of new tokens, first match first (lm_eval/models/utils.py)
-_MAX_NEW_TOKENS_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
-class ScoreCache(Protocol):
-    """Where scores are kept: the store's run, or nothing."""
+class Cache(AnswerCache, Protocol):
+    """Where scores and texts are kept: the store's run, or nothing."""
 
     def token_scores(self, keys: Sequence[str]) -> Mapping[str, ScoredTokens]: ...
 
@@ -35,13 +34,17 @@ class ScoreCache(Protocol):
 
 
 class EngineLM(TemplateLM):
-    """lm-eval's model interface over a scoring engine."""
+    """lm-eval's model interface over an engine with a tokenizer, which scores, completes, or both."""
 
-    def __init__(self, engine: ScoringEngine, cache: ScoreCache, *, progress: Progress | None = None) -> None:
+    def __init__(
+        self, engine: TokenizingEngine, cache: Cache, *, progress: Progress | None = None, seed: int = 0
+    ) -> None:
         super().__init__()
         self._engine = engine
         self._cache = cache
         self._progress = progress or Progress(quiet=True)
+        self._seed = seed
+        self._told_of_system = False
 
     @property
     def eot_token_id(self) -> int:
@@ -63,7 +66,22 @@ class EngineLM(TemplateLM):
         return self._engine.chat_template if chat_template else None
 
     def apply_chat_template(self, chat_history: Iterable[Message], add_generation_prompt: bool = True) -> str:
-        return self._engine.render(chat_history, add_generation_prompt=add_generation_prompt)
+        """Where the template knows no system role, the chat without it; where the answer is begun, up to there."""
+        chat = list(chat_history)
+        try:
+            text = self._engine.render(chat, add_generation_prompt=add_generation_prompt)
+        except UserError:
+            others = [message for message in chat if message["role"] != "system"]
+            if not others or len(others) == len(chat):
+                raise
+            text = self._engine.render(others, add_generation_prompt=add_generation_prompt)
+            if not self._told_of_system:
+                self._told_of_system = True
+                self._progress.say(f"{self._engine.model.name}: its chat template takes no system message; left out")
+        if add_generation_prompt:
+            return text
+        begun = chat[-1]["content"].strip()
+        return text[: text.rindex(begun) + len(begun)]
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Special tokens as the tokenizer adds them, but no second BOS before a text that begins with one."""
@@ -96,6 +114,8 @@ class EngineLM(TemplateLM):
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
         """In the order asked. New scores are kept in small batches as they come, also when it breaks off."""
+        if not isinstance(self._engine, ScoringEngine):
+            raise UserError(f"engine {type(self._engine).__name__} can't tell log-probabilities; this task needs them.")
         asked = [self._score_request(context, continuation) for _, context, continuation in requests]
         known = dict(self._cache.token_scores(sorted({request.key for request in asked})))
         missing = {request.key: request for request in asked if request.key not in known}
@@ -120,33 +140,37 @@ class EngineLM(TemplateLM):
         return ScoreRequest(key, tuple(context), tuple(continuation))
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Continuations of plain texts, cut before the first stop string. Not kept in the store yet."""
-        if not isinstance(self._engine, CompletingEngine):
-            raise UserError(f"engine {type(self._engine).__name__} can't continue plain text; this task needs it.")
-        asked = [self._completion(number, *request.args) for number, request in enumerate(requests)]
-        texts: dict[str, str] = {}
-        results = self._engine.complete(asked)
-        what = f"{self._engine.model.name}: completions"
-        for result in self._progress.track(results, what=what, total=len(asked), unit="texts"):
-            texts[result.key] = result.text
-        return [texts[request.key] for request in asked]
+        """Continuations, cut before the first stop string. New ones are kept as they come, also when it breaks off."""
+        engine = self._engine
+        if not isinstance(engine, CompletingEngine):
+            raise UserError(f"engine {type(engine).__name__} can't continue plain text; this task needs it.")
+        return texts(
+            [self._asked(request, repeat) for request, repeat in zip(requests, repeats(requests), strict=True)],
+            engine.complete,
+            cache=self._cache,
+            model=engine.model.name,
+            progress=self._progress,
+        )
 
-    def _completion(self, number: int, text: str, options: Mapping[str, Any]) -> CompletionRequest:
-        """lm-eval's request as ours; a prompt too long loses its beginning."""
-        options = dict(options)
-        stop = options.pop("until", None) or []
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        given = [options.pop(name, None) for name in _MAX_NEW_TOKENS_NAMES]
-        max_new_tokens = next((int(value) for value in given if value is not None), _MAX_NEW_TOKENS)
-        temperature = float(options.pop("temperature", None) or 0.0)
-        if not options.pop("do_sample", temperature > 0):
-            temperature = 0.0
-        top_p = float(options.pop("top_p", None) or 1.0)
-        if options:
-            raise UserError(f"a task sets the generation option {min(options)}, which engine models don't know.")
-        room = self.max_length - max_new_tokens
+    def _asked(self, request: Any, repeat: int) -> Asked[CompletionRequest]:
+        """A prompt too long loses its beginning."""
+        text, options = request.args
+        sampling = sampling_of(options, prompt=text, replicate=repeat, seed=self._seed)
+        replicate = repeat if sampling.temperature > 0 else 0
+        room = self.max_length - sampling.max_new_tokens
         if room < 1:
-            raise UserError(f"a task asks for {max_new_tokens} new tokens; the model holds {self.max_length} in all.")
-        stops.append(self._engine.decode([self.eot_token_id]))
-        sampling = Sampling(temperature, top_p, max_new_tokens, seed=number, stop=tuple(s for s in stops if s))
-        return CompletionRequest(str(number), tuple(self.tok_encode(text)[-room:]), sampling)
+            raise UserError(
+                f"a task asks for {sampling.max_new_tokens} new tokens; the model holds {self.max_length} in all."
+            )
+        end = self._engine.decode([self.eot_token_id])
+        sampling = replace(sampling, stop=(*sampling.stop, end) if end else sampling.stop)
+        prompt = tuple(self.tok_encode(text)[-room:])
+        key = fingerprint(
+            {
+                "engine": self._engine.fingerprint,
+                "prompt": prompt,
+                "sampling": sampling.fingerprint,
+                "replicate": replicate,
+            }
+        )
+        return Asked(question_of(request, text), replicate, CompletionRequest(key, prompt, sampling))

@@ -84,8 +84,8 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class ScoringEngine(Engine, Protocol):
-    """An engine that also tells log-probabilities of given tokens."""
+class TokenizingEngine(Engine, Protocol):
+    """An engine that shows the model's tokenizer. Asking loads the tokenizer, never the weights."""
 
     @property
     def max_length(self) -> int:
@@ -112,6 +112,11 @@ class ScoringEngine(Engine, Protocol):
     def render(self, messages: Iterable[Message], *, add_generation_prompt: bool = True) -> str:
         """The chat through the tokenizer's own template, as text. Raises UserError without a template."""
         ...
+
+
+@runtime_checkable
+class ScoringEngine(TokenizingEngine, Protocol):
+    """An engine that also tells log-probabilities of given tokens."""
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[ScoredTokens]:
         """Each request's log-probability exactly once, as it is known, in any order.
@@ -140,8 +145,8 @@ def most_tokens(request: GenerationRequest) -> tuple[int, int]:
 
 
 @runtime_checkable
-class CompletingEngine(ScoringEngine, Protocol):
-    """A scoring engine that also continues plain text: what lm-eval's generative tasks need."""
+class CompletingEngine(TokenizingEngine, Protocol):
+    """An engine that also continues plain text: what lm-eval's generative tasks need."""
 
     def complete(self, requests: Iterable[CompletionRequest]) -> Iterator[Generation]:
         """As `generate`, from token ids."""

@@ -25,7 +25,7 @@ from zephyr_bench.engines.token_texts import told_tokens
 from zephyr_bench.engines.transformers_engine import TransformersEngine
 from zephyr_bench.errors import ServiceError, UserError
 from zephyr_bench.fingerprint import fingerprint
-from zephyr_bench.records import Generation, GenerationRequest
+from zephyr_bench.records import Generation, GenerationRequest, Message
 
 if TYPE_CHECKING:
     from zephyr_bench.engines.rows import Row
@@ -43,7 +43,7 @@ _SEEDS = 1 << 63  # it takes 64 bits, and -1 for no seed at all
 
 
 class VllmEngine:
-    """Generates with one causal language model."""
+    """Generates and completes with one causal language model."""
 
     def __init__(self, model: ModelSource, options: EngineOptions) -> None:
         self.model = model
@@ -77,6 +77,35 @@ class VllmEngine:
         tokenized = self._texts.tokenized
         first = self._texts.checked(map(tokenized, requests))
         return self._complete(first, lambda result: map(tokenized, then(result) if then else ()))
+
+    def complete(self, requests: Iterable[CompletionRequest]) -> Iterator[Generation]:
+        self._check_installed()
+        return self._complete(self._texts.checked(requests), lambda _: [])
+
+    @property
+    def max_length(self) -> int:
+        return self._texts.max_length
+
+    @property
+    def start_token(self) -> int:
+        return self._texts.start_token
+
+    @property
+    def end_token(self) -> int:
+        return self._texts.end_token
+
+    @property
+    def chat_template(self) -> str | None:
+        return self._texts.chat_template
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        return self._texts.encode(text, add_special_tokens=add_special_tokens)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return self._texts.decode(tokens)
+
+    def render(self, messages: Iterable[Message], *, add_generation_prompt: bool = True) -> str:
+        return self._texts.render(messages, add_generation_prompt=add_generation_prompt)
 
     def close(self) -> None:
         if self._loaded is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from zephyr_bench.benchmarks.protocol import Benchmark
-from zephyr_bench.engines import missing_for
+from zephyr_bench.benchmarks.protocol import Benchmark, FitsEngine
+from zephyr_bench.engines import missing_for, open_engine
 from zephyr_bench.engines.protocol import EngineOptions
-from zephyr_bench.errors import MissingParts
+from zephyr_bench.errors import MissingParts, UserError
 from zephyr_bench.hub import cached, reachable
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.recipe import Recipe
@@ -23,7 +23,12 @@ def check_parts(
     what: str, model: str, options: EngineOptions, benchmarks: Sequence[Benchmark], judges: Sequence[Judge]
 ) -> None:
     """Raises MissingParts with everything that an evaluation lacks. Loads nothing."""
-    lacking = [*missing_for(model, options), *benchmark_parts(benchmarks), *judge_parts(judges)]
+    lacking = [
+        *missing_for(model, options),
+        *benchmark_parts(benchmarks),
+        *judge_parts(judges),
+        *engine_parts(model, options, benchmarks),
+    ]
     if lacking:
         raise MissingParts(what, lacking)
 
@@ -43,6 +48,7 @@ def recipe_parts(
     return [
         *_memory_parts(recipe),
         *missing_for(recipe.model, options),
+        *engine_parts(recipe.model, options, benchmarks),
         *_data_parts(recipe),
         *_feedback_models(recipe, options),
         *benchmark_parts(benchmarks),
@@ -61,6 +67,17 @@ def benchmark_parts(benchmarks: Iterable[Benchmark]) -> Iterator[str]:
             f"the hub does not answer from here, and {names} must come from it: go online, or name a folder that has "
             f"them by --data"
         )
+
+
+def engine_parts(model: str, options: EngineOptions, benchmarks: Iterable[Benchmark]) -> Iterator[str]:
+    """What the benchmarks ask and the model's engine can't do; nothing where there is no such engine."""
+    try:
+        engine = open_engine(model, options)
+    except UserError:
+        return  # `missing_for` says why
+    for benchmark in benchmarks:
+        if isinstance(benchmark, FitsEngine):
+            yield from benchmark.unfit(engine)
 
 
 def judge_parts(judges: Iterable[Judge]) -> Iterator[str]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from zephyr_bench.benchmarks.open_llm_scores import AVERAGE, TaskRule, row_values, rules_of
 from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.stats.means import mean_of_means, mean_stderr
 
@@ -76,8 +78,12 @@ _DERIVED: dict[str, tuple[Reading, ...]] = {
 }
 
 
-def contributions(samples: Sequence[SampleScore], scores: Sequence[Score]) -> dict[str, list[Contribution]]:
+def contributions(
+    samples: Sequence[SampleScore], scores: Sequence[Score], protocol: Mapping[str, Any] | None = None
+) -> dict[str, list[Contribution]]:
     """The values behind each score that they reproduce; a metric that they don't reproduce is left out.
+
+    A suite whose protocol tells how each task's score comes of its rows is read by that.
 
     A metric is read as (in this order) a derived one above, the samples' own metric, a turn, category or
     rival of it or of a derived headline, a task or group of tasks in per cent, or the average of those.
@@ -86,16 +92,19 @@ def contributions(samples: Sequence[SampleScore], scores: Sequence[Score]) -> di
     metrics = [score.metric for score in scores]
     own_scale = any(sample.metric in metrics for sample in graded)
     headline = _reading(metrics[0], graded) if metrics else None
+    rules = rules_of(protocol or {})
     found: dict[str, list[Contribution]] = {}
     for score in scores:
-        if reading := _reading(score.metric, graded):
+        if rules:
+            values = _of_suite(rules, graded, score.metric)
+        elif reading := _reading(score.metric, graded):
             values = _read(graded, reading)
         elif own_scale:
             values = [_contribution(s, _same) for s in graded if _belongs(s, score.metric)]
         elif headline:
             values = _read([s for s in graded if _belongs(s, score.metric)], headline)
         else:
-            values = _of_tasks(graded, score.metric, [m for m in metrics if m != "average"])
+            values = _of_tasks(graded, score.metric, [m for m in metrics if m != AVERAGE])
         if values and score.value is not None and _close(nested_mean(values), score.value):
             found[score.metric] = values
     return found
@@ -160,12 +169,25 @@ def _belongs(sample: SampleScore, metric: str) -> bool:
     return metric in (sample.metric, sample.category, f"against {sample.rival}")
 
 
+def _of_suite(rules: Sequence[TaskRule], samples: Sequence[SampleScore], metric: str) -> list[Contribution]:
+    """A task's rows, or for the average those of every task; nothing where one of them has none."""
+    if metric != AVERAGE:
+        return [Contribution(row.question, 0, row.value, row.path) for row in row_values(rules, metric, samples)]
+    values = []
+    for rule in rules:
+        rows = row_values(rules, rule.task, samples)
+        if not rows:
+            return []
+        values += [Contribution(row.question, 0, row.value, (rule.task, *row.path)) for row in rows]
+    return values
+
+
 def _of_tasks(samples: Sequence[SampleScore], metric: str, tasks: Sequence[str]) -> list[Contribution]:
     """Rows of an Open LLM suite: the category is the task, or task_subject where the task is a group."""
     values = []
     for sample in samples:
         owner = _owner(sample.category, tasks)
-        if owner is not None and metric == "average":
+        if owner is not None and metric == AVERAGE:
             values.append(_contribution(sample, _percent, owner, sample.category))
         elif owner == metric:
             values.append(_contribution(sample, _percent, sample.category))

@@ -66,6 +66,9 @@ class _Idle:
     def generate(self, requests: Iterable[Any], *, then: FollowUp | None = None) -> Iterator[Any]:
         return _refuse(requests, "generate")
 
+    def complete(self, requests: Iterable[Any]) -> Iterator[Any]:
+        return _refuse(requests, "complete")
+
     def score(self, requests: Iterable[Any]) -> Iterator[Any]:
         return _refuse(requests, "score")
 

@@ -38,7 +38,7 @@ def test_win_rates_are_in_per_cent_and_a_tie_is_half() -> None:
 def test_open_llm_average_counts_each_task_alike_and_a_group_its_subjects() -> None:
     rows = {"arc_challenge": [1, 1], "hellaswag": [0, 0, 0, 0], "mmlu_astronomy": [1], "mmlu_nutrition": [0, 0, 0]}
     samples = [
-        SampleScore(f"{leaf}/{n}", leaf, "acc", float(value))
+        SampleScore(f"{leaf}/{n}", leaf, "acc_norm" if leaf in ("arc_challenge", "hellaswag") else "acc", float(value))
         for leaf, values in {**rows, "truthfulqa_mc2": [0.25, 0.75]}.items()
         for n, value in enumerate(values)
     ]
@@ -49,5 +49,5 @@ def test_open_llm_average_counts_each_task_alike_and_a_group_its_subjects() -> N
 
 
 def test_an_average_without_one_of_its_tasks_is_missing() -> None:
-    scores = by_metric("open-llm-mini", [SampleScore("arc_challenge/0", "arc_challenge", "acc", 1.0)])
+    scores = by_metric("open-llm-mini", [SampleScore("arc_challenge/0", "arc_challenge", "acc_norm", 1.0)])
     assert scores["average"].value is None

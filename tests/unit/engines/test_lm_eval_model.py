@@ -1,5 +1,6 @@
 import pytest
 from lm_eval.api.instance import Instance
+from tiny_model import make_tiny_model
 
 from zephyr_bench.engines import open_engine
 from zephyr_bench.engines.lm_eval_model import EngineLM
@@ -10,11 +11,21 @@ PAIRS = [("The capital of France is", f" {word}") for word in ("Paris", "Rome", 
 
 
 class Memory(dict):
-    """A score cache in memory, which notes what was added."""
+    """A cache in memory, which notes what was added."""
 
     def __init__(self):
         super().__init__()
         self.batches = []
+        self.texts = {}
+
+    def answers(self, keys):
+        return {key: self.texts[key] for key in keys if key in self.texts}
+
+    def use_answers(self, keys):
+        pass
+
+    def add_answers(self, answered):
+        self.texts.update({answer.key: answer for _, answer in answered})
 
     def token_scores(self, keys):
         return {key: self[key] for key in keys if key in self}
@@ -75,3 +86,58 @@ def test_unknown_generation_option_is_named(engine):
     request = Instance("generate_until", {}, ("Hi", {"until": [], "top_k": 5}), 0)
     with pytest.raises(UserError, match="generation option top_k"):
         EngineLM(engine, Memory()).generate_until([request])
+
+
+def completions(*texts):
+    options = {"until": ["\n"], "max_gen_toks": 4, "do_sample": False}
+    return [
+        Instance("generate_until", {}, (text, options), number, ("task", number, 1))
+        for number, text in enumerate(texts)
+    ]
+
+
+def test_known_texts_are_not_made_again(engine, tiny_model_dir):
+    memory = Memory()
+    first = EngineLM(engine, memory).generate_until(completions("One", "Two"))
+    again = open_engine(str(tiny_model_dir), EngineOptions(device="cpu"))
+    assert EngineLM(again, memory).generate_until(completions("Two", "One")) == first[::-1]
+    assert again._loaded is None  # no weights were needed
+
+
+def test_texts_made_before_an_interruption_are_kept(engine, monkeypatch):
+    memory = Memory()
+    complete = engine.complete
+
+    def interrupted(requests):
+        for number, result in enumerate(complete(requests)):
+            if number == 1:
+                raise KeyboardInterrupt
+            yield result
+
+    monkeypatch.setattr(engine, "complete", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        EngineLM(engine, memory).generate_until(completions("One", "Two", "Three"))
+    assert len(memory.texts) == 1
+
+
+def test_a_text_asked_for_twice_is_one_where_greedy_and_two_where_drawn(engine):
+    memory = Memory()
+    greedy = completions("One")
+    EngineLM(engine, memory).generate_until(greedy * 2)
+    assert len(memory.texts) == 1
+    drawn = Instance("generate_until", {}, ("One", {"until": [], "max_gen_toks": 4, "temperature": 1.0}), 0)
+    EngineLM(engine, memory).generate_until([drawn] * 3)
+    assert sorted(answer.replicate for answer in memory.texts.values()) == [0, 0, 1, 2]
+
+
+def test_a_chat_template_without_a_system_role_gets_the_chat_without_it(tmp_path):
+    template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for message in messages %}{{ message['content'] }}|{% endfor %}"
+    )
+    folder = make_tiny_model(tmp_path / "no-system", chat_template=template)
+    model = EngineLM(open_engine(str(folder), EngineOptions(device="cpu")), Memory())
+    chat = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    assert model.apply_chat_template(chat) == "Hi|"
+    with pytest.raises(UserError, match="refuses the chat"):
+        model.apply_chat_template([{"role": "system", "content": "x"}] * 2)

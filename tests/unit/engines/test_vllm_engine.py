@@ -298,3 +298,18 @@ def test_what_vllm_refuses_to_load_is_one_sentence(engine, monkeypatch):
     monkeypatch.setattr(sys.modules["vllm"], "LLM", refuse)
     with pytest.raises(UserError, match=r"can't be loaded by vLLM: no such architecture$"):
         next(engine.generate([asked("1")]))
+
+
+def test_plain_texts_are_continued_as_they_stand(engine, stand_in):
+    prompt = tuple(engine.encode("2+2="))
+    (result,) = engine.complete([CompletionRequest("1", prompt, Sampling(max_new_tokens=3))])
+    assert (result.text, result.finish_reason, result.prompt_tokens) == ("abc", "length", len(prompt))
+
+
+def test_lm_evals_generative_tasks_run_on_it_and_those_that_score_do_not(engine):
+    from zephyr_bench.benchmarks import open_benchmark
+
+    assert open_benchmark("open-llm-1", tasks=["ifeval", "gsm8k"]).unfit(engine) == []
+    (told,) = open_benchmark("open-llm-1", tasks=["gsm8k", "arc_challenge"]).unfit(engine)
+    assert told.startswith("arc_challenge reads log-probabilities")
+    assert engine._loaded is None
