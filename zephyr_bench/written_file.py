@@ -1,4 +1,4 @@
-"""Text into a file: whole or not at all."""
+"""Text or bytes into a file: whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from zephyr_bench.errors import UserError
 
 def write_text(path: Path, text: str) -> None:
     """The text as UTF-8, in place of what was there; missing folders are made. Raises UserError."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The bytes, in place of what was there; missing folders are made. Raises UserError."""
     target = Path(os.path.realpath(path))  # a link's target is replaced, not the link
     temporary = target.with_name(f".{target.name[:50]}.{os.getpid()}.part")
     try:
         if target.exists() and not target.is_file():  # a pipe or a device can't be replaced; a folder fails here
-            target.write_text(text, encoding="utf-8", newline="\n")
+            target.write_bytes(content)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)

@@ -20,7 +20,8 @@ show_result = pytest.importorskip("fastchat.llm_judge.show_result")
 from zephyr_bench.benchmarks import open_benchmark  # noqa: E402
 from zephyr_bench.benchmarks.mt_bench import MtBench  # noqa: E402
 from zephyr_bench.interop.fastchat_export import export_fastchat  # noqa: E402
-from zephyr_bench.interop.fastchat_import import add_to_store, read_fastchat  # noqa: E402
+from zephyr_bench.interop.fastchat_import import read_fastchat  # noqa: E402
+from zephyr_bench.interop.imported_runs import add_to_store  # noqa: E402
 from zephyr_bench.store import Store  # noqa: E402
 
 Row = dict[str, Any]

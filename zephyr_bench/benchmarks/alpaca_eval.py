@@ -1,130 +1,176 @@
-"""AlpacaEval's form of evaluation: one-turn instructions, the model's answer against a baseline's.
+"""AlpacaEval: one-turn instructions, the model's answer against a baseline's (arXiv 2305.14387, 2404.04475).
 
-Win rate = 100 x mean preference for the model (arXiv 2404.04475; alpaca_eval's own definition).
+Win rate = 100 x mean preference for the model; a tie is half a win. Versions 1 and 2 and our own instructions are of
+this kind: the YAML says whose answers are the baseline and in which order a judge sees the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
-
+from zephyr_bench.benchmarks.alpaca_pairs import compared_pairs, lone_answers, paired
+from zephyr_bench.benchmarks.alpaca_published import AlpacaEvalSpec, Published
+from zephyr_bench.benchmarks.alpaca_scores import LENGTH_CONTROLLED, alpaca_scores, pair_facts, preference_sample
 from zephyr_bench.benchmarks.asking import ask
-from zephyr_bench.benchmarks.pairing import grade_pairs, once_each
+from zephyr_bench.benchmarks.grading import judge_of
+from zephyr_bench.benchmarks.one_order import Pair, grade_in_one_order
+from zephyr_bench.benchmarks.own_sampling import own_sampling
+from zephyr_bench.benchmarks.pairing import PairVerdict, grade_pairs, pair_protocol
 from zephyr_bench.benchmarks.protocol import Given, Job
-from zephyr_bench.benchmarks.questions import read_questions
-from zephyr_bench.benchmarks.spec import BenchmarkSpec
+from zephyr_bench.benchmarks.rivals import ALL, Origin, find_rivals
+from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
-from zephyr_bench.published_file import PublishedFile
-from zephyr_bench.recipe import SamplingSpec
 from zephyr_bench.records import Answer, Match, Question, SampleScore, Score
-from zephyr_bench.stats.means import mean_stderr
-
-
-class AlpacaEvalSpec(BenchmarkSpec):
-    kind: Literal["alpaca_eval"]
-    headline: str = "win-rate"
-    instructions: PublishedFile | None = None  # with the baseline's answers as `output`
-    baseline: str  # the name of the model whose answers those are
-    sampling: SamplingSpec = SamplingSpec(max_new_tokens=2048)
-    planned_questions: int | None = Field(None, gt=0)  # where the instructions are not to be had yet
+from zephyr_bench.store import Store
 
 
 class AlpacaEval:
-    """Which of two answers is better: the model's or the baseline's."""
+    """Which of two answers is better: the model's or the baseline's.
+
+    `baselines` names a model or run of the store to compare with in place of the YAML's; `sampling` is greedy, or the
+    model's own, in place of the YAML's; `allow_missing` has stored answers judged that are not there for every
+    instruction.
+    """
 
     Spec = AlpacaEvalSpec
     judged = True
+    compares = True
 
-    def __init__(self, spec: AlpacaEvalSpec, *, name: str, folder: Path) -> None:
+    def __init__(
+        self,
+        spec: AlpacaEvalSpec,
+        *,
+        name: str,
+        folder: Path,
+        data: Path | None = None,
+        baselines: Sequence[str] = (),
+        sampling: Literal["greedy", "own"] | None = None,
+        allow_missing: bool = False,
+    ) -> None:
         self.name = name
         self.headline = spec.headline
         self.default_judge = spec.judge
         self.margin = spec.margin
+        self.baseline = spec.baseline
         self._spec = spec
-        self._folder = folder
+        self.published = Published(spec, folder, [data] if data else [])
+        self._named = tuple(name for name in baselines if name != spec.baseline)
+        self._own_sampling = sampling == "own"
+        self._sampling = (
+            spec.sampling.model_copy(update={"temperature": 0.0}) if sampling == "greedy" else spec.sampling
+        )
+        self._allow_missing = allow_missing
+        self._rival: Mapping[str, Answer] | None = None  # of the store, by instruction
+        if len(baselines) > 1 or ALL in baselines:
+            raise UserError(f"--baseline: {name} compares with one model; name one.")
 
     def missing(self) -> list[str]:
-        if self._spec.instructions is None:
-            return [f"the instructions and baseline answers of {self.name}: this release plans it but can't run it"]
-        told = self._spec.instructions.missing(self._folder)
-        return [told] if told else []
+        return self.published.missing()
 
     def hub_data(self) -> list[str]:
-        return []
+        return self.published.hub_data()
 
-    @cached_property
-    def _pairs(self) -> list[tuple[Question, Answer]]:
-        """Each instruction with the baseline's answer."""
-        if self._spec.instructions is None:
-            raise UserError(f"{self.name} can't run in this release: its instructions are not to be had.")
-        path = self._spec.instructions.locate(self._folder)
-        pairs = []
-        for row, question in read_questions(path):
-            if row.output is None:
-                raise UserError(f"{path}: instruction '{row.id}' has no key 'output', the baseline's answer.")
-            key = fingerprint({"baseline": self._spec.baseline, "turns": question.turns, "output": row.output})
-            pairs.append((question, Answer(key, self._spec.baseline, question.id, 1, row.output)))
-        return pairs
+    def hub_files(self) -> list[tuple[str, str | None]]:
+        return self.published.hub_files()
+
+    def with_answers(self, store: Store, model: ModelSource, limit: int | None) -> Self:
+        """Itself, comparing with the answers of the store that `baselines` names. Raises UserError."""
+        if self._named:
+            questions = [question for question, _ in self.published.pairs[:limit]]
+            origin = Origin("alpaca-eval", "alpaca-eval")
+            (rival,) = find_rivals(
+                store, self._named, model, questions, asked=self.name, compared=self.name, origin=origin
+            )
+            self._rival = {question: turns[0] for question, turns in rival.answers.items()}
+            self.baseline = rival.model
+        self._check_another(model.name)
+        if self._own_sampling:
+            self._sampling = own_sampling(model, max_new_tokens=self._spec.sampling.max_new_tokens)
+        return self
+
+    def _check_another(self, model: str) -> None:
+        if model == self.baseline:
+            raise UserError(f"{self.name} compares with {self.baseline}, the model itself; name another one.")
+
+    def _compared(self, limit: int | None) -> list[tuple[Question, Answer]]:
+        """Each instruction with the answer that the model's is compared with."""
+        pairs = self.published.pairs[:limit]
+        return pairs if self._rival is None else [(question, self._rival[question.id]) for question, _ in pairs]
 
     def protocol(self, limit: int | None) -> Mapping[str, Any]:
-        pairs = self._pairs[:limit]
+        pairs = self._compared(limit)
         return {
             "questions": [question.fingerprint for question, _ in pairs],
-            "baseline": {
-                "name": self._spec.baseline,
-                "outputs": fingerprint([answer.key for _, answer in pairs]),
-            },
-            "sampling": self._spec.sampling.model_dump(mode="json"),
+            **self._opposite([answer for _, answer in pairs]),
+            "sampling": self._sampling.model_dump(mode="json"),
+            **({"order": self._spec.order} if self._spec.order != "both" else {}),
         }
 
+    def _opposite(self, baseline: Sequence[Answer]) -> dict[str, Any]:
+        """What the protocol says of the answers compared with."""
+        told = {"name": self.baseline, "outputs": fingerprint([answer.key for answer in baseline])}
+        rivals = pair_protocol([self.baseline], everybody=False) if self._rival is not None else {}
+        return {"baseline": told, **rivals}
+
     def size(self, limit: int | None) -> Mapping[str, int]:
-        total = self._spec.planned_questions or len(self._pairs)
-        n = min(total, limit or total)
+        n = min(self.published.size, limit or self.published.size)
         return {
             "questions": n,
             "answers": n,
-            "judgments": n if self._spec.planned_questions else 2 * n,  # alpaca_eval asks one order, ours both
+            "judgments": n if self._spec.order == "seeded" else 2 * n,
             "max_new_tokens": self._spec.sampling.max_new_tokens,
         }
 
     def samples(self, job: Job) -> Iterator[SampleScore]:
-        pairs = self._pairs[: job.limit]
-        answers = ask(job, [question for question, _ in pairs], sampling=lambda _: self._spec.sampling.sampling())
-        for question, _ in pairs:
-            length = len(answers[question.id][0].text or "")
-            yield SampleScore(question.id, question.category, "length", float(length))
-        job.run.add_answers(pairs)  # the baseline's, too, are what a verdict is of
-        matches = [Match(question, 1, answers[question.id], rival=(baseline,)) for question, baseline in pairs]
-        yield from _preferences(job, matches)
+        compared = self._compared(job.limit)
+        answers = ask(job, [question for question, _ in compared], sampling=lambda _: self._sampling.sampling())
+        yield from self._judged(job, [Pair(question, answers[question.id][0], other) for question, other in compared])
+
+    def regrade_protocol(self, given: Given) -> Mapping[str, Any]:
+        pairs = self._given_pairs(given)
+        return self._opposite([pair.baseline for pair in pairs]) if lone_answers(given) else {}
 
     def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
-        yield from (sample for sample in given.samples if sample.metric == "length")
-        yield from _preferences(job, once_each(given))
+        yield from self._judged(job, self._given_pairs(given))
+
+    def _given_pairs(self, given: Given) -> list[Pair]:
+        """As the run's judge was shown them; of answers alone, with the baseline's."""
+        if pairs := compared_pairs(given):
+            return pairs
+        self._check_another(given.model)
+        compared = self._compared(None)
+        return paired(lone_answers(given), compared, benchmark=self.name, allow_missing=self._allow_missing)
+
+    def _judged(self, job: Job, pairs: Sequence[Pair]) -> Iterator[SampleScore]:
+        baseline = pairs[0].baseline.model if pairs else self.baseline
+        if why := self.without_length_control(judge_of(job).name, baseline):
+            yield no_length_control(why)
+        yield from pair_facts(pairs)
+        job.run.add_answers([(pair.question, pair.baseline) for pair in pairs])  # a verdict is of it, too
+        graded = _grade_in_both_orders(job, pairs) if self._spec.order == "both" else grade_in_one_order(job, pairs)
+        for pair, verdict in graded:
+            yield preference_sample(pair, verdict)
+
+    def without_length_control(self, judge: str, baseline: str) -> str | None:
+        """Why verdicts of that judge against that baseline get no length-controlled win rate, where some do."""
+        return self.published.without_length_control(judge, baseline)
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
-        """Win rates in per cent; a tie is half a win. `avg-length` is in characters."""
-        judged = [sample for sample in samples if sample.metric == "preference"]
-        preferences = [sample.value for sample in judged if sample.value is not None]
-        missing = len(judged) - len(preferences)
-        discrete = [0.5 if value == 0.5 else float(value > 0.5) for value in preferences]
-        lengths = [sample.value for sample in samples if sample.metric == "length" and sample.value is not None]
-        win_rate, win_rate_error = mean_stderr([100 * value for value in preferences])
-        discrete_rate, discrete_error = mean_stderr([100 * value for value in discrete])
-        length, length_error = mean_stderr(lengths)
-        n = len(preferences)
-        return [
-            Score("win-rate", win_rate, win_rate_error, n, missing),
-            Score("discrete-win-rate", discrete_rate, discrete_error, n, missing),
-            Score("avg-length", length, length_error, len(lengths)),
-        ]
+        """Length-controlled where no sample says why not."""
+        told = any(sample.metric == LENGTH_CONTROLLED for sample in samples)
+        return alpaca_scores(samples, None if told else self.published.length_control)
 
 
-def _preferences(job: Job, matches: Sequence[Match]) -> Iterator[SampleScore]:
+def no_length_control(reason: str) -> SampleScore:
+    """Keeps the reason with a run's samples; of no instruction."""
+    return SampleScore("", "", LENGTH_CONTROLLED, None, reason=reason)
+
+
+def _grade_in_both_orders(job: Job, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, PairVerdict]]:
+    by_answer = {pair.answer.key: pair for pair in pairs}
+    matches = [Match(p.question, 1, (p.answer,), rival=(p.baseline,), replicate=p.replicate) for p in pairs]
     for match, verdict in grade_pairs(job, matches):
-        question = match.question
-        yield SampleScore(question.id, question.category, "preference", verdict.value, reason=verdict.reason)
+        yield by_answer[match.answers[0].key], verdict

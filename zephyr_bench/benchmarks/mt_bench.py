@@ -124,6 +124,9 @@ class MtBench:
         ]
         yield from _graded(job, matches)
 
+    def regrade_protocol(self, given: Given) -> Mapping[str, Any]:
+        return {}
+
     def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
         yield from _graded(job, given.matches)
 

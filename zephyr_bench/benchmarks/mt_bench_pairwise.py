@@ -21,7 +21,7 @@ from zephyr_bench.benchmarks.pairing import (
     rival_name,
 )
 from zephyr_bench.benchmarks.protocol import Given, Job
-from zephyr_bench.benchmarks.rivals import ALL, Rival, find_rivals
+from zephyr_bench.benchmarks.rivals import ALL, Origin, Rival, find_rivals
 from zephyr_bench.benchmarks.spec import BenchmarkSpec
 from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.fingerprint import fingerprint
@@ -45,6 +45,7 @@ class MtBenchPairwise:
 
     Spec = MtBenchPairwiseSpec
     judged = True
+    compares = True
 
     def __init__(
         self,
@@ -75,7 +76,13 @@ class MtBenchPairwise:
     def with_answers(self, store: Store, model: ModelSource, limit: int | None) -> Self:
         """Itself with the rivals' answers. Raises UserError where the store lacks them."""
         self._rivals = find_rivals(
-            store, self._baselines, model, self._questions(limit), asked=self._asked.name, compared=self.name
+            store,
+            self._baselines,
+            model,
+            self._questions(limit),
+            asked=self._asked.name,
+            compared=self.name,
+            origin=Origin("mtbench", "fastchat"),
         )
         return self
 
@@ -106,6 +113,9 @@ class MtBenchPairwise:
             ]
             for match, verdict in grade_pairs(job, matches):
                 yield from pair_samples(match, verdict, rival=rival.model)
+
+    def regrade_protocol(self, given: Given) -> Mapping[str, Any]:
+        return {}
 
     def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
         for match, verdict in grade_pairs(job, once_each(given)):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from zephyr_bench.benchmarks.evaluate import Outcome, completed, recorded_run
-from zephyr_bench.benchmarks.protocol import Benchmark, Given, Job, Regrades
+from zephyr_bench.benchmarks.protocol import Benchmark, Given, Job, Regrades, compares
 from zephyr_bench.engines.protocol import FollowUp, ModelSource
 from zephyr_bench.errors import MissingParts, UserError
-from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.judges.protocol import Judge, unfit_for
 from zephyr_bench.progress import Progress
 from zephyr_bench.records import Answer, Generation, GenerationRequest, Match
 from zephyr_bench.store import RunInfo, Store
@@ -37,11 +37,12 @@ def judge_run(store: Store, run_id: str, benchmark: Benchmark, judge: Judge, pro
     info = store.run(run_id)
     if not isinstance(benchmark, Regrades):
         raise UserError(f"run {info.id} is of {benchmark.name}, whose answers no judge grades.")
-    if lacking := judge.missing():
+    if lacking := [*judge.missing(), *unfit_for(judge, paired=compares(benchmark))]:
         raise MissingParts(f"judging run {info.id} by {judge.name}", lacking)
     given = Given(info.model, tuple(matches_of(store, info)), tuple(store.samples_of(info.id)))
+    protocol = {**info.protocol, **benchmark.regrade_protocol(given)}
     engine = AnsweredModel(store, info)
-    with recorded_run(store, engine, judge, benchmark=info.benchmark, protocol=info.protocol, seed=info.seed) as run:
+    with recorded_run(store, engine, judge, benchmark=info.benchmark, protocol=protocol, seed=info.seed) as run:
         run.use_answers([answer.key for answer in store.answers_of(info.id)])
         job = Job(engine=engine, judge=judge, run=run, progress=progress, seed=info.seed)
         return completed(run, benchmark, benchmark.regrade(job, given))

@@ -29,6 +29,14 @@ class Rival:
         return [answer.key for turns in self.answers.values() for answer in turns]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where answers come from, for a message: our command, and whose files we read."""
+
+    command: str
+    files: str
+
+
 def find_rivals(
     store: Store,
     names: Sequence[str],
@@ -37,6 +45,7 @@ def find_rivals(
     *,
     asked: str,
     compared: str,
+    origin: Origin,
 ) -> tuple[Rival, ...]:
     """The rivals of `model`, in the order of `names`. Raises UserError for one without a whole set of answers.
 
@@ -50,7 +59,7 @@ def find_rivals(
         if not chosen:
             raise UserError(f"--baseline all: no other model of the store has answered {asked}.")
     else:
-        chosen = [_rival(store, runs, name, model, questions, asked) for name in dict.fromkeys(names)]
+        chosen = [_rival(store, runs, name, model, questions, asked, origin) for name in dict.fromkeys(names)]
     for run, answers in chosen:
         name = _checkpoint(run) if run.model in taken else run.model
         if name in taken:
@@ -65,7 +74,13 @@ def _checkpoint(run: RunInfo) -> str:
 
 
 def _rival(
-    store: Store, runs: Sequence[RunInfo], name: str, model: ModelSource, questions: Sequence[Question], asked: str
+    store: Store,
+    runs: Sequence[RunInfo],
+    name: str,
+    model: ModelSource,
+    questions: Sequence[Question],
+    asked: str,
+    origin: Origin,
 ) -> tuple[RunInfo, Answers]:
     meant = [run for run in runs if name in (run.model, _checkpoint(run))]
     by_id = [] if meant else [run for run in runs if run.id.startswith(name)]
@@ -87,7 +102,8 @@ def _rival(
     known = {run.model for run in runs if run.model_fingerprint != model.fingerprint}
     raise UserError(
         f"--baseline {name}: the store has {what} of it to {asked}'s questions; let it answer with `zephyr-bench "
-        f"mtbench --benchmark {asked} --model …`, or read its file of answers with `zephyr-bench import fastchat FILE`."
+        f"{origin.command} --benchmark {asked} --model …`, or read its file of answers with `zephyr-bench import "
+        f"{origin.files} FILE`."
         f"{did_you_mean(name, known) if known else ''}"
     )
 

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from zephyr_bench import __version__
-from zephyr_bench.cli import catalogue, doctor, evaluate, interop, judge, judge_report, runs, show, train
+from zephyr_bench.cli import catalogue, doctor, evaluate, fetch, interop, judge, judge_report, runs, show, train
 from zephyr_bench.errors import EXIT_INTERRUPTED, ZephyrBenchError
 from zephyr_bench.escaping import visible
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (train, evaluate, judge, judge_report, show, runs, interop, catalogue, doctor):
+for module in (train, evaluate, judge, judge_report, show, runs, interop, fetch, catalogue, doctor):
     module.register(app)
 
 

@@ -12,8 +12,9 @@ from zephyr_bench.cli import options as o
 from zephyr_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from zephyr_bench import benchmarks
     from zephyr_bench.engines.protocol import EngineOptions
-    from zephyr_bench.judges.protocol import JudgeOptions
+    from zephyr_bench.judges.protocol import Judge, JudgeOptions
 
 _PAIRWISE = "-pairwise"
 
@@ -26,11 +27,29 @@ class Mode(StrEnum):
 
 
 Benchmark = Annotated[str | None, typer.Option("--benchmark", help="A benchmark's name or YAML file.")]
-Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks, separated by commas.")]
-Version = Annotated[int | None, typer.Option("--version", min=1, max=1, help="Of the leaderboard.")]
+Tasks = Annotated[
+    str | None,
+    typer.Option("--tasks", help="Only these, separated by commas: the benchmark's, or any of lm-eval's."),
+]
+Version = Annotated[int | None, typer.Option("--version", min=1, max=2, help="Of the leaderboard; default: 1.")]
+
+
+class SamplingBy(StrEnum):
+    """How AlpacaEval's answers are sampled, where not as the benchmark says."""
+
+    greedy = "greedy"
+    own = "own"
+
+
+Outputs = Annotated[
+    Path | None, typer.Option("--outputs", help="A file of answers to judge, AlpacaEval's model_outputs.json.")
+]
 ChatTemplate = Annotated[
     bool | None,
-    typer.Option("--chat-template/--no-chat-template", help="Prompts as chats; default: off for version 1."),
+    typer.Option(
+        "--chat-template/--no-chat-template",
+        help="Prompts as chats; default: on for version 2, where the model has a template, and for a served model.",
+    ),
 ]
 
 
@@ -96,10 +115,21 @@ def _of_mode(benchmark: str, mode: Mode | None) -> str:
 
 
 def alpaca_eval(
-    model: o.Model,
+    model: o.ModelOrNone = None,
     version: Version = None,
     benchmark: Benchmark = None,
+    outputs: Outputs = None,
+    allow_missing: o.AllowMissing = False,
+    data: o.Data = None,
     judge: o.Judge = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", help="Compare with a model or run of the store, not the benchmark's baseline."),
+    ] = None,
+    sampling: Annotated[
+        SamplingBy | None,
+        typer.Option("--sampling", help="greedy, or the model's own generation_config.json; default: the benchmark's."),
+    ] = None,
     engine: o.Engine = "transformers",
     base_url: o.BaseUrl = None,
     judge_url: o.JudgeUrl = None,
@@ -125,7 +155,56 @@ def alpaca_eval(
         *(engine, dtype, device, batch_size, trust_remote_code, include),
         *(base_url, judge_url, api_key_env, concurrency, max_cost, batch),
     )
-    run(model, name, judge, running, judging, limit, seed, store, output, quiet, dry_run)
+    chosen: dict[str, Any] = {"data": o.data_folder(data)}
+    chosen |= {"baselines": [baseline]} if baseline else {}
+    chosen |= {"sampling": sampling.value} if sampling else {}
+    if (model is None) == (outputs is None):
+        raise UserError("alpaca-eval: name the model that answers by --model, or a file of its answers by --outputs.")
+    if model is not None:
+        if allow_missing:
+            raise UserError("--allow-missing: a model answers every instruction; it is for --outputs.")
+        run(model, name, judge, running, judging, limit, seed, store, output, quiet, dry_run, **chosen)
+    elif outputs is not None:
+        told = {"--limit": limit, "--sampling": sampling, "--dry-run": dry_run}
+        if unfit := [option for option, value in told.items() if value]:
+            raise UserError(f"{unfit[0]}: the answers of --outputs are there already, and all of them are judged.")
+        chosen |= {"allow_missing": True} if allow_missing else {}
+        _run_outputs(outputs, name, judge, judging, store, output, quiet, **chosen)
+
+
+def _run_outputs(
+    file: Path,
+    benchmark: str,
+    judge: str | None,
+    judging: JudgeOptions,
+    store: str,
+    output: o.Format,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
+    """As `run`, of answers in a file."""
+    from zephyr_bench.benchmarks import open_benchmark
+    from zephyr_bench.benchmarks.alpaca_eval import AlpacaEval
+    from zephyr_bench.errors import MissingParts
+    from zephyr_bench.interop.alpaca_benchmarks import find_benchmarks
+    from zephyr_bench.pipeline.judged_outputs import judge_outputs, read_outputs_of_one
+    from zephyr_bench.pipeline.requirements import benchmark_parts, judge_parts
+    from zephyr_bench.progress import Progress
+    from zephyr_bench.reports.scores import render_run
+    from zephyr_bench.store import Store
+
+    include = judging.engine.include
+    asked = open_benchmark(benchmark, include=include, **chosen)
+    if not isinstance(asked, AlpacaEval):
+        raise UserError(f"--outputs: {benchmark} is not of AlpacaEval's kind; name one such as alpaca-eval-2.")
+    by = _judge(asked, judge, judging)
+    choice = find_benchmarks(version=None, benchmark=benchmark, include=include, data=chosen["data"])
+    plan = read_outputs_of_one(file, choice)
+    if lacking := [*benchmark_parts([asked]), *judge_parts([by])]:
+        raise MissingParts(f"{asked.name} on {file}", lacking)
+    with Store(store) as results:
+        outcome = judge_outputs(results, plan, asked, by, Progress(quiet=quiet))
+        typer.echo(render_run(results, outcome.run, output.value), nl=False)
 
 
 def open_llm(
@@ -136,6 +215,9 @@ def open_llm(
     data: o.Data = None,
     chat_template: ChatTemplate = None,
     engine: o.Engine = "transformers",
+    base_url: o.BaseUrl = None,
+    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
+    concurrency: o.Concurrency = None,
     dtype: o.Dtype = "auto",
     device: o.Device = "auto",
     batch_size: o.BatchSize = "auto",
@@ -149,10 +231,13 @@ def open_llm(
 ) -> None:
     """Run Open LLM Leaderboard tasks, as lm-eval defines them, and average them."""
     name = _versioned("open-llm", version, benchmark)
-    running, judging = _options(engine, dtype, device, batch_size, trust_remote_code, include)
+    running, judging = _options(
+        *(engine, dtype, device, batch_size, trust_remote_code, include),
+        *(base_url, None, api_key_env, concurrency),
+    )
     chosen: dict[str, Any] = {"tasks": [task.strip() for task in tasks.split(",")] if tasks else []}
     chosen["data"] = o.data_folder(data)
-    chosen["chat_template"] = bool(chat_template)
+    chosen["chat_template"] = chat_template
     run(model, name, None, running, judging, limit, seed, store, output, quiet, **chosen)
 
 
@@ -215,19 +300,13 @@ def run(
     from zephyr_bench.benchmarks import open_benchmark
     from zephyr_bench.benchmarks.evaluate import evaluate
     from zephyr_bench.engines import open_engine
-    from zephyr_bench.judges import open_judge
     from zephyr_bench.pipeline.requirements import check_parts
     from zephyr_bench.progress import Progress
     from zephyr_bench.reports.scores import render_run
     from zephyr_bench.store import Store
 
     asked = open_benchmark(benchmark, include=running.include, **chosen)
-    by = None
-    if asked.judged:
-        name = judge or asked.default_judge
-        if name is None:
-            raise UserError(f"{asked.name} has no default judge: name one with --judge.")
-        by = open_judge(name, include=running.include, options=judging)
+    by = _judge(asked, judge, judging) if asked.judged else None
     if dry_run:
         from zephyr_bench.pipeline.estimate import render_estimate
 
@@ -246,3 +325,13 @@ def run(
             seed=seed,
         )
         typer.echo(render_run(results, outcome.run, output.value), nl=False)
+
+
+def _judge(benchmark: benchmarks.Benchmark, name: str | None, judging: JudgeOptions) -> Judge:
+    """The named judge, or the benchmark's own."""
+    from zephyr_bench.judges import open_judge
+
+    name = name or benchmark.default_judge
+    if name is None:
+        raise UserError(f"{benchmark.name} has no default judge: name one with --judge.")
+    return open_judge(name, include=judging.engine.include, options=judging)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +13,14 @@ from zephyr_bench.cli import options as o
 from zephyr_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from zephyr_bench.interop.fastchat_import import Imported
+    from zephyr_bench.interop.imported_runs import Imported
 
 importing = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Read other harnesses' results into the store, as runs."
 )
 exporting = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write runs as other harnesses' files.")
 Runs = Annotated[list[str], typer.Argument(metavar="RUNS", help="Ids of runs, or the beginnings of them.")]
+Folder = Annotated[Path, typer.Option("--output", "-o", help="The folder to write to; it is made.")]
 _COLUMNS = ("run", "model", "benchmark", "judge", "answers", "judgments", "without_score", "not_judged", "state")
 
 
@@ -45,13 +47,48 @@ def import_fastchat(
     """
     from zephyr_bench.benchmarks import open_benchmark
     from zephyr_bench.benchmarks.mt_bench import MtBench
-    from zephyr_bench.interop.fastchat_import import add_to_store, read_fastchat
+    from zephyr_bench.interop.fastchat_import import read_fastchat
+    from zephyr_bench.interop.imported_runs import add_to_store
     from zephyr_bench.store import Store
 
     asked = open_benchmark(benchmark, include=tuple(include or ()))
     if not isinstance(asked, MtBench):
         raise UserError(f"--benchmark {benchmark}: FastChat's files are of MT-Bench's kind; name one such as mt-bench.")
     plan = read_fastchat(files, asked)
+    with Store(store) as results:
+        done = add_to_store(results, plan)
+    typer.echo(_told(done, output), nl=False)
+
+
+@importing.command("alpaca-eval")
+def import_alpaca_eval(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILES", help="annotations.json and model_outputs.json; JSON lines, .gz too."),
+    ],
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, max=2, help="Refuse a file of another baseline or judge.")
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", help="Whose instructions they are; default: told by the baseline.")
+    ] = None,
+    data: o.Data = None,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    include: o.Include = None,
+    output: o.OutputFormat = o.Format.table,
+) -> None:
+    """Read alpaca_eval's files (annotations.json, model_outputs.json) into the store.
+
+    Each model, judge and baseline becomes a run; outputs alone become one that `zephyr-bench judge` can judge. What a
+    file is and of whom, its content says.
+    """
+    from zephyr_bench.interop.alpaca_benchmarks import find_benchmarks
+    from zephyr_bench.interop.alpaca_import import read_alpaca_eval
+    from zephyr_bench.interop.imported_runs import add_to_store
+    from zephyr_bench.store import Store
+
+    folders, found = tuple(include or ()), o.data_folder(data)
+    plan = read_alpaca_eval(files, find_benchmarks(version=version, benchmark=benchmark, include=folders, data=found))
     with Store(store) as results:
         done = add_to_store(results, plan)
     typer.echo(_told(done, output), nl=False)
@@ -69,22 +106,42 @@ def _told(done: list[Imported], output: o.Format) -> str:
 
 
 @exporting.command("fastchat")
-def export_fastchat(
+def to_fastchat(
     runs: Runs,
-    folder: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to; it is made.")],
+    folder: Folder,
     store: o.StoreUrl = o.DEFAULT_STORE,
     output: o.OutputFormat = o.Format.table,
 ) -> None:
     """Write runs as FastChat's files: question.jsonl, model_answer/ and model_judgment/."""
-    from zephyr_bench.interop import fastchat_export
-    from zephyr_bench.reports.render import render_records, render_table
+    from zephyr_bench.interop.fastchat_export import export_fastchat
     from zephyr_bench.store import Store
 
     with Store(o.existing_store(store)) as results:
-        written = fastchat_export.export_fastchat(results, runs, folder)
+        written = export_fastchat(results, runs, folder)
+    typer.echo(_written(written, output), nl=False)
+
+
+@exporting.command("alpaca-eval")
+def to_alpaca_eval(
+    runs: Runs,
+    folder: Folder,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    output: o.OutputFormat = o.Format.table,
+) -> None:
+    """Write runs as alpaca_eval's files: model_outputs, annotations and the baseline's outputs."""
+    from zephyr_bench.interop.alpaca_export import export_alpaca_eval
+    from zephyr_bench.store import Store
+
+    with Store(o.existing_store(store)) as results:
+        written = export_alpaca_eval(results, runs, folder)
+    typer.echo(_written(written, output), nl=False)
+
+
+def _written(written: Mapping[Path, int], output: o.Format) -> str:
+    from zephyr_bench.reports.render import render_records, render_table
+
     if output in (o.Format.json, o.Format.csv):
         records = [{"file": str(path), "rows": rows} for path, rows in written.items()]
-        typer.echo(render_records(records, ("file", "rows"), output.value), nl=False)
-        return
+        return render_records(records, ("file", "rows"), output.value)
     cells = [[str(path), str(rows)] for path, rows in written.items()]
-    typer.echo(render_table(("file", "rows"), cells, output.value, numeric=[1]), nl=False)
+    return render_table(("file", "rows"), cells, output.value, numeric=[1])

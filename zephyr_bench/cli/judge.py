@@ -17,6 +17,8 @@ def judge(
     run: Annotated[str, typer.Option("--run", help="The run's id, or the beginning of it.")],
     by: Annotated[str, typer.Option("--judge", help="A judge's name or YAML file.")],
     base_url: Annotated[str | None, typer.Option("--base-url", help="Of the judge's server.")] = None,
+    allow_missing: o.AllowMissing = False,
+    data: o.Data = None,
     concurrency: o.Concurrency = None,
     max_cost: o.MaxCost = None,
     batch: o.Batch = False,
@@ -41,6 +43,8 @@ def judge(
     running = EngineOptions(dtype=dtype, device=device, batch_size=o.batch_size(batch_size), include=folders)
     judging = open_judge(by, include=folders, options=JudgeOptions(base_url, concurrency, max_cost, batch, running))
     with Store(o.existing_store(store)) as results:
-        benchmark = open_benchmark(results.run(run).benchmark, include=folders)
+        chosen = {"allow_missing": True} if allow_missing else {}
+        name = results.run(run).benchmark
+        benchmark = open_benchmark(name, include=folders, data=o.data_folder(data), **chosen)
         outcome = judge_run(results, run, benchmark, judging, Progress(quiet=quiet))
         typer.echo(render_run(results, outcome.run, output.value), nl=False)

@@ -26,6 +26,12 @@ class Format(StrEnum):
 Model: TypeAlias = Annotated[
     str, typer.Option("--model", "-m", help="A checkpoint directory, a packaged model's name, or a hub id.")
 ]
+ModelOrNone: TypeAlias = Annotated[
+    str | None, typer.Option("--model", "-m", help="A checkpoint directory, a packaged model's name, or a hub id.")
+]
+AllowMissing: TypeAlias = Annotated[
+    bool, typer.Option("--allow-missing", help="Judge answers that are not there for every instruction.")
+]
 Judge: TypeAlias = Annotated[
     str | None, typer.Option("--judge", help="A judge's name or YAML file; default: the benchmark's own.")
 ]

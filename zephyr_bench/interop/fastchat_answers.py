@@ -10,12 +10,13 @@ from typing import Any
 
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.interop.fastchat_questions import Questions
-from zephyr_bench.interop.fastchat_rows import AnswerRow, Line
+from zephyr_bench.interop.fastchat_rows import AnswerRow
+from zephyr_bench.interop.imported_runs import Told
+from zephyr_bench.interop.json_lines import Line
 from zephyr_bench.records import Answer, Question
 
 ORIGIN = "fastchat"  # of an answer or judgment: the row, with None for what is stored beside it
 FIRST_CHOICE = "first_choice"  # of an answer: the replicate that its row's choice 0 has
-Told = tuple[Question, Answer]
 
 
 class Answers:

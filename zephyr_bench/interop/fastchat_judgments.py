@@ -16,7 +16,9 @@ from zephyr_bench.benchmarks.pairing import PairVerdict, exchanged, of_both, pai
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.interop.fastchat_answers import ORIGIN, Answers
 from zephyr_bench.interop.fastchat_questions import Questions, Shown
-from zephyr_bench.interop.fastchat_rows import Line, PairRow, SingleRow
+from zephyr_bench.interop.fastchat_rows import PairRow, SingleRow
+from zephyr_bench.interop.imported_runs import judge_fingerprint
+from zephyr_bench.interop.json_lines import Line
 from zephyr_bench.records import Judgment, Match, SampleScore
 
 REPLIES = ("judgment", "g1_judgment", "g2_judgment")
@@ -43,11 +45,6 @@ class Gathered:
             self.judged[judgment.key] = match, judgment
         if "math" in (line.row.prompt or "") and prompt:  # so FastChat calls prompts with references
             self.shown.append((line.row.question_id, line.row.judged_turn, prompt))
-
-
-def judge_fingerprint(judge: str) -> str:
-    """Of a judge known by its name alone."""
-    return fingerprint({"imported judge": judge})
 
 
 def graded(lines: Sequence[Line[SingleRow]], questions: Questions, answers: Answers) -> dict[str, Gathered]:

@@ -6,43 +6,17 @@ One model and one judge, whatever its prompts, make a run; a model's answers alo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from zephyr_bench.benchmarks.mt_bench import MtBench
 from zephyr_bench.benchmarks.pairing import pair_protocol, pair_scores
-from zephyr_bench.interop.fastchat_answers import Answers, Told
+from zephyr_bench.interop.fastchat_answers import Answers
 from zephyr_bench.interop.fastchat_judgments import Gathered, compared, graded
 from zephyr_bench.interop.fastchat_questions import Questions, by_id, references_shown
-from zephyr_bench.interop.fastchat_rows import Line, Rows
-from zephyr_bench.records import Judgment, Match, Question, SampleScore, Score
-
-
-@dataclass(frozen=True)
-class ImportedRun:
-    """A run as the files tell it."""
-
-    benchmark: str
-    model: str
-    judge: str | None
-    answers: Mapping[str, Told]  # by key; without a text where only a judgment names it
-    judgments: Mapping[str, tuple[Match, Judgment]]  # by key
-    samples: Sequence[SampleScore]
-    scores: Sequence[Score]
-    protocol: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    not_judged: int  # turns of questions of this judge that no row of this model speaks of
-
-
-@dataclass(frozen=True)
-class Plan:
-    judged: Sequence[ImportedRun]
-    answered: Sequence[ImportedRun]  # one for each model with answer rows
-    places: Mapping[str, str]  # key of an answer -> where the files have its text
-
-    @property
-    def runs(self) -> Sequence[ImportedRun]:
-        return (*self.judged, *self.answered)
+from zephyr_bench.interop.fastchat_rows import Rows
+from zephyr_bench.interop.imported_runs import AnsweredRun, ImportedRun, Plan, Told
+from zephyr_bench.interop.json_lines import Line
+from zephyr_bench.records import Question, SampleScore, Score
 
 
 def plan_runs(rows: Rows, benchmark: MtBench) -> Plan:
@@ -104,9 +78,9 @@ def _runs(
     return runs
 
 
-def _answered(benchmark: str, model: str, questions: Questions, answers: Answers) -> ImportedRun:
+def _answered(benchmark: str, model: str, questions: Questions, answers: Answers) -> AnsweredRun:
     used = answers.of(model)
-    return ImportedRun(
+    return AnsweredRun(
         benchmark=benchmark,
         model=model,
         judge=None,
@@ -117,6 +91,7 @@ def _answered(benchmark: str, model: str, questions: Questions, answers: Answers
         protocol={},
         environment=_environment(used, questions),
         not_judged=0,
+        same_questions=frozenset({benchmark, pairwise(benchmark)}),
     )
 
 

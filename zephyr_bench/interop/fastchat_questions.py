@@ -14,7 +14,8 @@ from typing import Any
 
 from zephyr_bench.benchmarks.mt_bench import MtBench
 from zephyr_bench.errors import UserError
-from zephyr_bench.interop.fastchat_rows import Line, QuestionRow
+from zephyr_bench.interop.fastchat_rows import QuestionRow
+from zephyr_bench.interop.json_lines import Line
 from zephyr_bench.records import Question
 
 References = Mapping[str, Mapping[str, tuple[str, ...]]]  # name -> question id -> reference answer of each turn

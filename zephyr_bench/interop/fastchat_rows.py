@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from zephyr_bench.errors import UserError
-from zephyr_bench.interop.json_lines import objects_in, read_each_once
+from zephyr_bench.interop.json_lines import Line, objects_in, read_each_once
 from zephyr_bench.yaml_file import explain
 
 _LARGEST = 10**100  # a score may be off the judge's scale, but its square is to be a number
@@ -153,18 +153,6 @@ class PairRow(_JudgedRow):
         if self.g1_winner is not None and self.g2_winner is not None:
             return self.g1_winner, self.g2_winner
         return None if self.winner is None or self.winner == "inconsistent" else (self.winner, self.winner)
-
-
-R = TypeVar("R", bound=_Row)
-
-
-@dataclass(frozen=True)
-class Line(Generic[R]):
-    """A row with where it stands ("FILE line N") and the object that it was read from."""
-
-    place: str
-    row: R
-    raw: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

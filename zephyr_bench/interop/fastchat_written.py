@@ -6,33 +6,16 @@ An imported row is put together again from its origin; what zephyr-bench made ge
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from zephyr_bench.errors import UserError
 from zephyr_bench.interop.fastchat_answers import FIRST_CHOICE, ORIGIN
 from zephyr_bench.interop.fastchat_questions import as_written, by_id
-from zephyr_bench.records import Answer, Question, SampleScore
-from zephyr_bench.store import RunInfo, Verdict
+from zephyr_bench.interop.stored_run import Row, StoredRun, apart, filled
+from zephyr_bench.records import Answer
+from zephyr_bench.store import Verdict
 
-Row = dict[str, Any]
 _MADE_HERE = -1  # in place of a first choice: the answer is of no row that was read
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A run with all that is exported of it."""
-
-    info: RunInfo
-    questions: Sequence[Question]
-    answers: Sequence[Answer]
-    verdicts: Sequence[Verdict]
-    samples: Sequence[SampleScore]
-
-    @property
-    def judge(self) -> str:
-        return self.info.judge or ""
 
 
 def check_graded_alike(runs: Iterable[StoredRun]) -> None:
@@ -42,7 +25,7 @@ def check_graded_alike(runs: Iterable[StoredRun]) -> None:
         if run.verdicts:
             known = seen.setdefault((run.info.benchmark, run.info.model, run.judge), run)
             if known.info.references != run.info.references:
-                raise _apart(known, run, f"were judged by {run.judge} with other references")
+                raise apart(known, run, f"were judged by {run.judge} with other references")
 
 
 def question_rows(runs: Iterable[StoredRun]) -> list[Row]:
@@ -52,7 +35,7 @@ def question_rows(runs: Iterable[StoredRun]) -> list[Row]:
         for id, row in _questions(run).items():
             known, other = found.setdefault(id, (row, run))
             if _turns(known) != _turns(row):
-                raise _apart(other, run, f"ask different questions under the id {id}")
+                raise apart(other, run, f"ask different questions under the id {id}")
             if len(row) > len(known):  # this run's was read from a file, with the notes beside it
                 found[id] = row, run
     return [row for _, (row, _) in sorted(found.items(), key=lambda item: by_id(item[0]))]
@@ -66,7 +49,7 @@ def _questions(run: StoredRun) -> dict[str, Row]:
         category = categories.get(question.id, question.category)
         row = read.get(question.id, {"question_id": as_written(question.id), "category": category, "turns": None})
         texts = {"turns": list(question.turns)} if "turns" in row else {"text": question.turns[0]}
-        found[question.id] = _filled(row, texts)
+        found[question.id] = filled(row, texts)
     # the store keeps questions of one content once, under the first one's id: another's turns may not be told
     return {id: row for id, row in found.items() if _turns(row) not in (None, [None])}
 
@@ -87,7 +70,7 @@ def answer_rows(runs: Iterable[StoredRun]) -> dict[str, list[Row]]:
                 turns = found.setdefault((answer.model, answer.question), {})
                 known, other = turns.setdefault((answer.replicate, answer.turn), (answer, run))
                 if known.text != answer.text:
-                    raise _apart(other, run, f"have different answers of {answer.model} to question {answer.question}")
+                    raise apart(other, run, f"have different answers of {answer.model} to question {answer.question}")
     rows: dict[str, list[Row]] = {}
     for (model, _), turns in sorted(found.items(), key=lambda item: (item[0][0], by_id(item[0][1]))):
         rows.setdefault(model, []).extend(_rows_of_question(list(turns.values())))
@@ -105,7 +88,7 @@ def _rows_of_question(given: Sequence[tuple[Answer, StoredRun]]) -> Iterator[Row
         texts = {(a.replicate, a.turn): a.text for a, _ in groups[first]}
         row = _made_here(answer, run, texts) if first == _MADE_HERE else dict((answer.origin or {})[ORIGIN])
         if row.get("choices") is None:
-            yield _filled(row, {"text": texts[first, 1]})
+            yield filled(row, {"text": texts[first, 1]})
             continue
         choices = []
         for place, choice in enumerate(row["choices"]):
@@ -148,7 +131,7 @@ def single_rows(runs: Iterable[StoredRun]) -> dict[str, list[Row]]:
 def _single(run: StoredRun, verdict: Verdict) -> Row:
     judgment = verdict.judgment
     if read := (judgment.origin or {}).get(ORIGIN):
-        return _filled(read, {"judgment": judgment.reply})
+        return filled(read, {"judgment": judgment.reply})
     return {
         "question_id": as_written(verdict.question),
         "model": run.info.model,
@@ -190,7 +173,7 @@ def _stands_as_given(first: Verdict, second: Verdict, run: StoredRun, models: Ma
 def _pair(run: StoredRun, first: Verdict, second: Verdict, models: tuple[str, str]) -> Row:
     replies = {"g1_judgment": first.judgment.reply, "g2_judgment": second.judgment.reply}
     if read := (first.judgment.origin or {}).get(ORIGIN):
-        return _filled(read, replies)
+        return filled(read, replies)
     return {
         "question_id": as_written(first.question),
         "model_1": models[0],
@@ -213,11 +196,6 @@ def _winner(preference: float | None, first: str, second: str) -> str:
     return "tie" if preference == 0.5 else first if preference > 0.5 else second
 
 
-def _filled(row: Mapping[str, Any], texts: Mapping[str, Any]) -> Row:
-    """The row, with the texts that it left to the store; what it never had it does not get."""
-    return {key: texts[key] if value is None and key in texts else value for key, value in row.items()}
-
-
 def _prompt(first_turn: str, turn: int) -> str:
     return first_turn if turn == 1 else f"{first_turn}-multi-turn"
 
@@ -232,7 +210,3 @@ def _seconds(created: str) -> float:
 
 def _in_order(rows: Mapping[Any, tuple[Any, Row]]) -> list[Row]:
     return [row for _, row in sorted(rows.values(), key=lambda item: item[0])]
-
-
-def _apart(one: StoredRun, other: StoredRun, what: str) -> UserError:
-    return UserError(f"runs {one.info.id} and {other.info.id} {what}; export them into different folders.")

@@ -1,30 +1,40 @@
 """JSON lines as other harnesses leave them: plain or gzipped, which the first bytes say, not the name.
 
-In: a path. Out: objects with their line numbers. Knows no harness.
+In: a path. Out: objects with their line numbers; what a row of them becomes. Knows no harness.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import math
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from zephyr_bench.errors import UserError
+from pydantic import BaseModel
+
+from zephyr_bench.file_content import content_of
 from zephyr_bench.yaml_file import objects_of
 
-_GZIP = b"\x1f\x8b"
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Line(Generic[R]):
+    """A row with where it stands ("FILE line N") and the object that it was read from."""
+
+    place: str
+    row: R
+    raw: Mapping[str, Any]
 
 
 def read_each_once(paths: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
     """The content of each file, unzipped; the same content under two names comes once. Raises UserError."""
     seen: set[bytes] = set()
     for path in paths:
-        content = _content(path)
+        content = content_of(path)
         digest = hashlib.sha256(content).digest()
         if digest not in seen:
             seen.add(digest)
@@ -41,16 +51,6 @@ def objects_in(content: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]
 
 def _strict(line: str) -> Any:
     return json.loads(line, parse_constant=_refused, parse_float=_finite)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(_GZIP) else content
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: is not a whole gzip file: {error}.") from None
-    except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}.") from None
 
 
 def _refused(word: str) -> float:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
-from zephyr_bench.benchmarks.protocol import Benchmark, NeedsAnswers
+from zephyr_bench.benchmarks.protocol import Benchmark, NeedsAnswers, compares
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
-from zephyr_bench.errors import UserError
-from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.errors import MissingParts, UserError
+from zephyr_bench.judges.protocol import Judge, unfit_for
 from zephyr_bench.pipeline.engines import OpenEngines
 from zephyr_bench.pipeline.plan import open_parts
 from zephyr_bench.pipeline.preferences import IMPLICIT, MARGIN, METRICS, HeldOutPreferences, interval_percent
@@ -33,6 +33,9 @@ def prepare(recipe: Recipe, options: EngineOptions, *, data: Path | None = None)
     """Each evaluation's benchmark and judge, ready to run. Raises MissingParts with all that the recipe lacks."""
     parts, judges = open_parts(recipe, options, data=data)
     check_recipe(recipe, options, [benchmark for _, benchmark, _ in parts], judges)
+    unfit = [told for _, b, judge in parts if judge for told in unfit_for(judge, paired=compares(b))]
+    if unfit:
+        raise MissingParts(f"recipe {recipe.name}", unfit)
     return parts
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.reports.comparison import Comparison, MetricChange, Side, compare_sides
+from zephyr_bench.reports.counted import value_told
 from zephyr_bench.reports.ranking import rivals_told
 from zephyr_bench.reports.render import MISSING, number, render_json, render_records, render_table
 from zephyr_bench.reports.standings import checkpoint_labels, runs_that_count
@@ -187,8 +188,8 @@ def _for_people(comparison: Comparison, notes: Sequence[str], format: str) -> st
     cells = [
         [
             change.metric,
-            number(change.base),
-            number(change.candidate),
+            value_told(change.metric, change.base),
+            value_told(change.metric, change.candidate),
             number(change.difference.value, signed=True),
             interval(change.difference.low, change.difference.high),
             p_value(change.difference.p_value),

@@ -20,6 +20,7 @@ from zephyr_bench.reports.contributions import (
     nested_mean,
     repeats_averaged,
 )
+from zephyr_bench.reports.counted import COUNTS
 from zephyr_bench.reports.protocols import differing_fields, fields_of_one
 from zephyr_bench.stats.means import mean_stderr
 from zephyr_bench.stats.paired import Difference, mean_of_differences, paired_difference
@@ -68,8 +69,8 @@ class Comparison:
 
 def compare_sides(base: Side, candidate: Side) -> Comparison:
     """What changed from base to candidate, metric by metric, and where it changed most."""
-    ours = contributions(base.samples, base.scores)
-    theirs = contributions(candidate.samples, candidate.scores)
+    ours = contributions(base.samples, base.scores, base.run.protocol)
+    theirs = contributions(candidate.samples, candidate.scores, candidate.run.protocol)
     shared = [s.metric for s in base.scores if any(s.metric == t.metric for t in candidate.scores)]
     changes = []
     left_out: dict[str, int] = {}
@@ -95,7 +96,7 @@ def compare_sides(base: Side, candidate: Side) -> Comparison:
             f"{left_out[headline]} judgments or rows have a value on one side only; they are left out of "
             f"{headline} here, so the values may differ from the leaderboard's"
         )
-    unpaired = [change.metric for change in changes if change.difference.n == 0]
+    unpaired = [c.metric for c in changes if c.difference.n == 0 and c.metric not in COUNTS]
     if unpaired:
         notes.append(f"no shared questions behind {', '.join(unpaired)}: no interval")
     return Comparison(base.run, candidate.run, tuple(changes), moved, tuple(notes))

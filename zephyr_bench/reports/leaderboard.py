@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.escaping import visible
+from zephyr_bench.reports.counted import ODD_ANSWERS, value_told
 from zephyr_bench.reports.published import Published, load_published
 from zephyr_bench.reports.ranking import (
     Column,
@@ -25,7 +26,7 @@ from zephyr_bench.reports.ranking import (
     render_standings,
     rivals_told,
 )
-from zephyr_bench.reports.render import MISSING, Notes, render_table, with_error
+from zephyr_bench.reports.render import MISSING, Notes, render_table
 from zephyr_bench.reports.standings import (
     Standing,
     checkpoint_labels,
@@ -35,6 +36,8 @@ from zephyr_bench.reports.standings import (
     runs_that_count,
     with_the_only_references,
 )
+from zephyr_bench.reports.store_length_control import METRIC as STORE_LENGTH_CONTROLLED
+from zephyr_bench.reports.store_length_control import NOTE, with_store_length_control
 
 if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo, Store
@@ -71,6 +74,8 @@ def render_leaderboard(
     if published:
         found += [entry for entry in from_published(sources) if benchmark in (None, entry.benchmark)]
     found = with_the_only_references(found)
+    if benchmark is not None or format in ("json", "csv"):
+        found = with_store_length_control(store, found)
     if format in ("json", "csv"):
         return render_standings(found, headlines, format)
     unfinished = [_unfinished(run) for run in left_out(runs)]
@@ -133,7 +138,8 @@ def metric_table(
     columns = columns_of(standings, headlines)
     benchmark = columns[0].benchmark
     in_order = [(column, standing) for column in columns for standing in ranked(standings, column, headlines)]
-    metrics = list(dict.fromkeys(score.metric for _, standing in in_order for score in standing.scores))
+    every = (score.metric for _, standing in in_order for score in standing.scores)
+    metrics = [metric for metric in dict.fromkeys(every) if metric not in ODD_ANSWERS]  # remarks say those
     headline = headline_of(benchmark, standings, headlines)
     metrics.sort(key=lambda metric: metric != headline)
     ways = {how: {tell(column) for column in columns} for how, tell in _WAYS.items()}
@@ -141,16 +147,17 @@ def metric_table(
     apart = [how for how, told in ways.items() if len(told) > 1]
     cells = [
         [
-            _name(standing, notes),
+            _name(standing, notes) + "".join(map(notes.mark, standing.remarks)),
             *(_WAYS[how](column) or MISSING for how in apart),
-            *(_cell(standing, metric, notes) for metric in metrics),
+            *(_number(standing, metric, notes) for metric in metrics),
         ]
         for column, standing in in_order
     ]
     heads = ["model", *apart, *metrics]
     alike = [f", {how} {next(iter(told))}" for how, told in ways.items() if how not in apart and told != {""}]
     title = benchmark + "".join(alike)
-    below = [*_key_to_marks(standings), *notes.lines(), *more_notes]
+    told = [NOTE] if STORE_LENGTH_CONTROLLED in metrics else []
+    below = [*_key_to_marks(standings), *notes.lines(), *told, *more_notes]
     numeric = range(len(heads) - len(metrics), len(heads))
     return render_table(heads, cells, format, numeric=numeric, title=title, notes=below)
 
@@ -161,14 +168,18 @@ def _name(standing: Standing, notes: Notes) -> str:
 
 
 def _cell(standing: Standing | None, metric: str, notes: Notes) -> str:
+    """A number with all that is to be known of it, where its row holds other standings, too."""
+    text = _number(standing, metric, notes)
+    return text if standing is None or text == MISSING else text + "".join(map(notes.mark, standing.remarks))
+
+
+def _number(standing: Standing | None, metric: str, notes: Notes) -> str:
     score = standing.score(metric) if standing else None
     if standing is None or score is None:
         return MISSING
-    text = with_error(score.value, score.stderr)
+    text = value_told(metric, score.value, score.stderr)
     if score.missing:
         text += notes.mark(f"no score for {score.missing} of {score.n + score.missing}; left out of the mean")
-    for remark in standing.remarks:
-        text += notes.mark(remark)
     for noted, remark in standing.figure_notes:
         if noted == metric:
             text += notes.mark(remark)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.reports.contributions import contributions
+from zephyr_bench.reports.counted import ODD_ANSWERS, value_told
 from zephyr_bench.reports.ranking import render_standings, rivals_told
 from zephyr_bench.reports.render import MISSING, number, render_table
 from zephyr_bench.reports.standings import Standing
@@ -26,7 +27,7 @@ def render_run(store: Store, run_id: str, format: str) -> str:
     cells = [
         [
             s.metric,
-            number(s.value),
+            value_told(s.metric, s.value),
             MISSING if s.stderr is None else f"±{s.stderr:.2f}",
             str(s.n),
             str(s.missing),
@@ -61,10 +62,12 @@ def _notes(store: Store, run: RunInfo, scores: Sequence[Score]) -> Iterator[str]
         )
     missing = max((score.missing for score in scores), default=0)
     if missing:
-        reasons = sorted({sample.reason for sample in samples if sample.value is None and sample.reason})
+        reasons = sorted({s.reason for s in samples if s.value is None and s.reason and s.question})
         why = f" ({'; '.join(reasons[:3])})" if reasons else ""
         yield f"{missing} without a score, left out of the mean{why}"
-    yield from _odd_answers(store, run)
+    yield from (f"no {s.metric}: {s.reason}" for s in samples if not s.question and s.reason)
+    if not any(score.metric in ODD_ANSWERS for score in scores):
+        yield from _odd_answers(store, run)
 
 
 def judge_noise(samples: Sequence[SampleScore], scores: Sequence[Score]) -> ErrorParts | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.fingerprint import canonical_json, short
 from zephyr_bench.records import Score
+from zephyr_bench.reports.counted import warnings
 from zephyr_bench.reports.protocols import differing_fields
 from zephyr_bench.reports.published import Published
 
@@ -51,9 +52,9 @@ class Standing:
 def measured(runs: Sequence[RunInfo], scores: Scores, labels: Labels) -> list[Standing]:
     """The run that counts for each checkpoint (fingerprint and name), benchmark and judge.
 
-    That is the newest complete run; one with a --limit only where no run without it is complete, so
-    that a quick trial doesn't hide a whole result. A run without scores (imported answers) has no place here.
-    `runs` are newest first.
+    That is the newest complete run; one with a --limit, or of some tasks only, just where no whole one is
+    complete, so that a quick trial doesn't hide a whole result. A run without scores (imported answers) has
+    no place here. `runs` are newest first.
     """
     chosen = [run for run in runs_that_count(runs) if scores.get(run.id)]
     remarks = _remarks(chosen, labels)
@@ -67,7 +68,7 @@ def measured(runs: Sequence[RunInfo], scores: Scores, labels: Labels) -> list[St
             run=run.id,
             rivals=run.rivals,
             references=run.references,
-            remarks=remarks[run.id],
+            remarks=(*remarks[run.id], *warnings(scores.get(run.id, ()))),
         )
         for run in chosen
     ]
@@ -101,7 +102,8 @@ def runs_that_count(runs: Sequence[RunInfo]) -> list[RunInfo]:
 
 
 def is_limited(run: RunInfo) -> bool:
-    return run.protocol.get("limit") is not None
+    """Whether it is a part of the benchmark: its first questions, or some of its tasks."""
+    return run.protocol.get("limit") is not None or bool(run.protocol.get("only"))
 
 
 def left_out(runs: Sequence[RunInfo]) -> list[RunInfo]:
@@ -155,8 +157,10 @@ def _odd(run: RunInfo, usual: RunInfo, labels: Labels) -> list[str]:
     remarks = []
     if unjudged := run.environment.get("not_judged"):
         remarks.append(f"{unjudged} turns without a judgment")
-    if is_limited(run):
-        remarks.append(f"only the first questions: --limit {run.protocol['limit']}")
+    if (limit := run.protocol.get("limit")) is not None:
+        remarks.append(f"only the first questions: --limit {limit}")
+    if only := run.protocol.get("only"):
+        remarks.append(f"only {', '.join(only)}")
     against = labels[usual.model_fingerprint, usual.model]
     fields = differing_fields(_without_limit(usual), _without_limit(run))
     if fields and is_limited(run) == is_limited(usual):

@@ -57,7 +57,8 @@ def test_instructions_by_another_judge(store: Store, models: dict[str, Path], tm
 
 
 def test_a_judgment_without_its_answer_cannot_be_made_again(store: Store, tmp_path: Path) -> None:
-    from zephyr_bench.interop.fastchat_import import add_to_store, read_fastchat
+    from zephyr_bench.interop.fastchat_import import read_fastchat
+    from zephyr_bench.interop.imported_runs import add_to_store
 
     row = {"question_id": 81, "model": "m", "turn": 1, "score": 5, "judgment": "[[5]]", "judge": ["gpt-4", "single-v1"]}
     file = tmp_path / "judged.jsonl"

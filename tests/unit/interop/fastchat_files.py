@@ -9,7 +9,8 @@ from typing import Any
 
 from zephyr_bench.benchmarks import open_benchmark
 from zephyr_bench.benchmarks.mt_bench import MtBench
-from zephyr_bench.interop.fastchat_import import Imported, add_to_store, read_fastchat
+from zephyr_bench.interop.fastchat_import import read_fastchat
+from zephyr_bench.interop.imported_runs import Imported, add_to_store
 from zephyr_bench.store import Store
 
 Row = dict[str, Any]

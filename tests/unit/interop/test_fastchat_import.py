@@ -10,13 +10,16 @@ from fastchat_files import QUESTIONS, answer, mt_bench, pair, put, put_rows, sin
 
 from zephyr_bench.benchmarks import open_benchmark
 from zephyr_bench.benchmarks.mt_bench import MtBench
-from zephyr_bench.benchmarks.rivals import find_rivals
+from zephyr_bench.benchmarks.rivals import Origin, find_rivals
 from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError
-from zephyr_bench.interop.fastchat_import import add_to_store, read_fastchat
+from zephyr_bench.interop.fastchat_import import read_fastchat
 from zephyr_bench.interop.fastchat_questions import Questions
+from zephyr_bench.interop.imported_runs import add_to_store
 from zephyr_bench.records import SampleScore
 from zephyr_bench.store import RunInfo, Store
+
+ORIGIN = Origin("mtbench", "fastchat")
 
 
 def only_run(store: Store) -> RunInfo:
@@ -91,7 +94,15 @@ def test_answers_to_other_questions_are_no_baseline(store: Store, tmp_path: Path
     add_to_store(store, read_fastchat(files, benchmark))
     own = ModelSource("mine", "here", "sha256:mine")
     with pytest.raises(UserError, match="the store has not all the answers of it"):
-        find_rivals(store, ["base"], own, benchmark.questions, asked="mt-bench-mini", compared="mt-bench-mini-pairwise")
+        find_rivals(
+            store,
+            ["base"],
+            own,
+            benchmark.questions,
+            asked="mt-bench-mini",
+            compared="mt-bench-mini-pairwise",
+            origin=ORIGIN,
+        )
 
 
 def test_a_score_off_the_scale_is_taken_as_it_is(store: Store, tmp_path: Path) -> None:
@@ -136,7 +147,7 @@ def test_imported_answers_are_a_baseline_for_ones_own_model(store: Store, tmp_pa
     add_to_store(store, read_fastchat([write(tmp_path / "a.jsonl", rows)], benchmark))
     own = ModelSource("mine", "here", "sha256:mine")
     asked, compared = "mt-bench-mini", "mt-bench-mini-pairwise"
-    (rival,) = find_rivals(store, ["base"], own, benchmark.questions, asked=asked, compared=compared)
+    (rival,) = find_rivals(store, ["base"], own, benchmark.questions, asked=asked, compared=compared, origin=ORIGIN)
     assert {answers[1].text for answers in rival.answers.values()} == {"two"}
 
 

@@ -85,10 +85,13 @@ def preference_samples(*values: float) -> list[SampleScore]:
     return rows
 
 
+_BY_LENGTH = {"arc_challenge", "hellaswag"}  # the tasks whose metric is acc_norm
+
+
 def task_samples(**rows: Sequence[int]) -> list[SampleScore]:
     """Right (1) and wrong (0) rows by lm-eval's task name."""
     return [
-        SampleScore(f"{task}/{index}", task, "acc", float(value))
+        SampleScore(f"{task}/{index}", task, "acc_norm" if task in _BY_LENGTH else "acc", float(value))
         for task, values in rows.items()
         for index, value in enumerate(values)
     ]

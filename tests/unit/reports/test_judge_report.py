@@ -22,7 +22,8 @@ from zephyr_bench.benchmarks import open_benchmark
 from zephyr_bench.benchmarks.mt_bench import MtBench
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
-from zephyr_bench.interop.fastchat_import import add_to_store, read_fastchat
+from zephyr_bench.interop.fastchat_import import read_fastchat
+from zephyr_bench.interop.imported_runs import add_to_store
 from zephyr_bench.records import Answer, Judgment, Match, Question
 from zephyr_bench.reports.judge_report import render_judges
 from zephyr_bench.stats.intervals import wilson_interval

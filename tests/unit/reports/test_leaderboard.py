@@ -91,6 +91,16 @@ def test_quick_trial_does_not_hide_a_whole_result(store: Store, add_run: AddRun)
     assert [row["run"] for row in as_records(store)] == [whole]
 
 
+def test_run_of_some_tasks_hides_no_whole_one(store: Store, add_run: AddRun) -> None:
+    add_run("tiny", scores=score(3.0), protocol={"limit": None, "only": None})
+    add_run("tiny", scores=score(9.0), protocol={"limit": None, "only": ["ifeval"]})
+    add_run("other", scores=score(8.0), protocol={"limit": None, "only": ["ifeval"]})
+    text = table(store)
+    assert "3.00" in text
+    assert "9.00" not in text
+    assert "only ifeval" in text
+
+
 def test_limited_run_alone_is_shown_and_marked(store: Store, add_run: AddRun) -> None:
     add_run("tiny", scores=score(9.0), protocol={"limit": 2})
     text = table(store)

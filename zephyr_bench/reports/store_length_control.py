@@ -1,0 +1,77 @@
+"""Length-controlled win rates where nobody published difficulties: estimated from the table's own models.
+
+In: standings of benchmarks of AlpacaEval's kind, the store with their samples. Out: the standings with one more metric.
+It hangs on the company: another model in the table moves it a little, so it is made for a table and not kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from zephyr_bench.benchmarks.alpaca_scores import BASELINE_LENGTH, LENGTH, LENGTH_CONTROLLED, PREFERENCE
+from zephyr_bench.records import Score
+from zephyr_bench.reports.ranking import column_of
+from zephyr_bench.reports.standings import Standing
+
+if TYPE_CHECKING:
+    from zephyr_bench.store import Store
+
+METRIC = "store-lc-win-rate"
+NOTE = (
+    f"{METRIC}: length-controlled by difficulties estimated from this table's models; not AlpacaEval 2's lc-win-rate, "
+    f"whose difficulties are published for its own judge and baseline"
+)
+_Facts = Mapping[str, tuple[float, float]]  # by instruction: preference (NaN for a missing one), length difference
+
+
+def with_store_length_control(store: Store, standings: Sequence[Standing]) -> list[Standing]:
+    """A standing of pairs without a published length control gets one beside the others of its column."""
+    groups: dict[object, list[int]] = {}
+    for place, standing in enumerate(standings):
+        if _lacks_control(standing):
+            groups.setdefault(column_of(standing), []).append(place)
+    found = list(standings)
+    for places in groups.values():
+        facts = {place: facts for place in places if (facts := _facts(store, standings[place].run or ""))}
+        for place, score in zip(facts, _scores(list(facts.values())), strict=True):
+            first, *others = found[place].scores
+            found[place] = replace(found[place], scores=(first, score, *others))
+    return found
+
+
+def _lacks_control(standing: Standing) -> bool:
+    """Whether its answers were compared, and no published difficulties told what length did."""
+    published = standing.score(LENGTH_CONTROLLED)
+    compared = all(standing.score(metric) is not None for metric in ("win-rate", "avg-length"))
+    return standing.run is not None and compared and (published is None or published.value is None)
+
+
+def _facts(store: Store, run: str) -> _Facts:
+    """Nothing where the baseline's lengths are not known, as in runs of an early release."""
+    values = {
+        metric: {s.question: math.nan if s.value is None else s.value for s in samples if s.replicate == 0}
+        for metric, samples in ((m, store.samples_of(run, m)) for m in (PREFERENCE, LENGTH, BASELINE_LENGTH))
+    }
+    preferences, own, baseline = values.values()
+    return {
+        question: (preference, baseline[question] - own[question])
+        for question, preference in preferences.items()
+        if question in baseline and question in own
+    }
+
+
+def _scores(models: Sequence[_Facts]) -> list[Score]:
+    """Over the instructions that all of them answered."""
+    if not models:
+        return []
+    import numpy as np
+
+    from zephyr_bench.stats.length_control_within import length_controlled_within
+
+    asked = sorted(set.intersection(*(set(model) for model in models)))
+    table = np.array([[model[question] for question in asked] for model in models]).reshape(len(models), len(asked), 2)
+    rates = length_controlled_within(table[:, :, 0], table[:, :, 1]).rates
+    return [Score(METRIC, rate.win_rate_percent, rate.stderr_percent, len(asked)) for rate in rates]
