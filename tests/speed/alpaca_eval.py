@@ -7,6 +7,7 @@ aggregate-20x805      from stored annotations of 20 models, 805 each, to a leade
                       from the store's samples of 20 runs to the leaderboard's text
 aggregate-metrics     the same of ours against alpaca_eval's quickest way: evaluate(is_recompute_metrics_only=True) for
                       each model, which reads annotations.json and matches no outputs
+aggregate-memory      the most that ours holds at once while it does that for all models, against for a quarter of them
 length-control        plain and length-controlled rates of 20 models, 805 annotations each, function against function:
                       alpaca_eval 0.6.6's get_length_controlled_winrate on a data frame a model, saving no weights, its
                       download replaced by a local file; ours on the same rows as dictionaries, the file read once
@@ -26,6 +27,7 @@ import shutil
 import statistics
 import sys
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
@@ -140,10 +142,10 @@ def aggregate(size: Size, folder: Path) -> list[Row]:
     config, all_outputs, cache = fill_caches(folder, models)
     recomputed = {name: recompute_folder(folder / name, rows) for name, rows in models.items()}
 
-    def ours() -> Figures:
+    def ours(most: int | None = None) -> Figures:
         standings = []
         with Store(url) as store:
-            for run in reversed(store.runs()):
+            for run in list(reversed(store.runs()))[:most]:
                 scores = benchmark.aggregate(store.samples_of(run.id))
                 standings.append(Standing(run.model, "", run.benchmark, run.judge, tuple(scores), run.id))
         metric_table(standings, {"alpaca-eval-2": "win-rate"}, "markdown")
@@ -190,7 +192,19 @@ def aggregate(size: Size, folder: Path) -> list[Row]:
         ("aggregate-metrics", recompute, size.rounds, 1.0),
     ):
         rows.append(Row(name, "ms a model", alternating(ours, theirs, rounds=rounds, models=size.models), target))
+    rows.append(memory(ours, size.models))
     return rows
+
+
+def memory(aggregate: Callable[[int], object], models: int) -> Row:
+    """Most MiB held at once over a quarter of the models, and over all; the same where memory is flat."""
+    held = []
+    for count in (models, max(1, models // 4)):
+        tracemalloc.start()
+        aggregate(count)
+        held.append(tracemalloc.get_traced_memory()[1] / 2**20)
+        tracemalloc.stop()
+    return Row("aggregate-memory", "MiB", [(held[0], held[1])], 0.8)
 
 
 METRIC: dict[str, Any] = {

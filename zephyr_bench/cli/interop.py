@@ -14,6 +14,7 @@ from zephyr_bench.errors import UserError
 
 if TYPE_CHECKING:
     from zephyr_bench.interop.imported_runs import Imported
+    from zephyr_bench.interop.lm_eval_import import ImportedScores
 
 importing = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Read other harnesses' results into the store, as runs."
@@ -22,6 +23,10 @@ exporting = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write
 Runs = Annotated[list[str], typer.Argument(metavar="RUNS", help="Ids of runs, or the beginnings of them.")]
 Folder = Annotated[Path, typer.Option("--output", "-o", help="The folder to write to; it is made.")]
 _COLUMNS = ("run", "model", "benchmark", "judge", "answers", "judgments", "without_score", "not_judged", "state")
+_SCORE_COLUMNS = (
+    *("run", "model", "benchmark", "tasks", "samples", "without_score"),
+    *("missing", "left_out", "state"),
+)
 
 
 def register(parent: typer.Typer) -> None:
@@ -94,6 +99,59 @@ def import_alpaca_eval(
     typer.echo(_told(done, output), nl=False)
 
 
+@importing.command("lm-eval")
+def import_lm_eval(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="results_*.json and samples_*.jsonl; .gz too.")],
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", help="Whose tasks they are; default: told by tasks and shots.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="The model's name where the files tell none; default of samples: their folder's."),
+    ] = None,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    include: o.Include = None,
+    output: o.OutputFormat = o.Format.table,
+) -> None:
+    """Read lm-eval's files (results and samples, of 0.3 and 0.4) into the store.
+
+    Results of one model, asked alike, become a run; samples join the results that they give the numbers of. There is
+    an average only of all the benchmark's tasks.
+    """
+    from zephyr_bench.interop.lm_eval_import import store_runs
+    from zephyr_bench.interop.lm_eval_plan import plan_runs
+    from zephyr_bench.interop.lm_eval_suites import find_suites
+    from zephyr_bench.store import Store
+
+    planned = plan_runs(files, find_suites(benchmark=benchmark, include=tuple(include or ())), model=model)
+    with Store(store) as results:
+        done = store_runs(results, planned)
+    typer.echo(_scores_told(done, output), nl=False)
+
+
+def _scores_told(done: list[ImportedScores], output: o.Format) -> str:
+    from zephyr_bench.reports.render import render_records, render_table
+
+    names = [run for run in done if run.missing], [run for run in done if run.left_out]
+    records = [
+        {
+            **asdict(run),
+            "missing": ", ".join(run.missing),
+            "left_out": ", ".join(run.left_out),
+            "state": "new" if run.new else "already there",
+        }
+        for run in done
+    ]
+    if output in (o.Format.json, o.Format.csv):
+        return render_records(records, _SCORE_COLUMNS, output.value)
+    notes = [f"run {run.run}: no average, for it lacks {', '.join(run.missing)}" for run in names[0]]
+    notes += [f"run {run.run}: left out {', '.join(run.left_out)}" for run in names[1]]
+    columns = [column for column in _SCORE_COLUMNS if column not in ("missing", "left_out")]
+    heads = [column.replace("_", " ") for column in columns]
+    cells = [[str(record[name]) for name in columns] for record in records]
+    return render_table(heads, cells, output.value, numeric=range(3, 6), notes=notes)
+
+
 def _told(done: list[Imported], output: o.Format) -> str:
     from zephyr_bench.reports.render import render_records, render_table
 
@@ -134,6 +192,22 @@ def to_alpaca_eval(
 
     with Store(o.existing_store(store)) as results:
         written = export_alpaca_eval(results, runs, folder)
+    typer.echo(_written(written, output), nl=False)
+
+
+@exporting.command("lm-eval")
+def to_lm_eval(
+    runs: Runs,
+    folder: Folder,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    output: o.OutputFormat = o.Format.table,
+) -> None:
+    """Write runs of lm-eval's tasks as its files: MODEL/results_TIME.json and MODEL/samples_TASK_TIME.jsonl."""
+    from zephyr_bench.interop.lm_eval_export import export_lm_eval
+    from zephyr_bench.store import Store
+
+    with Store(o.existing_store(store)) as results:
+        written = export_lm_eval(results, runs, folder)
     typer.echo(_written(written, output), nl=False)
 
 

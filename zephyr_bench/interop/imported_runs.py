@@ -124,8 +124,10 @@ def _with_all_texts(store: Store, run: AnsweredRun) -> RunInfo | None:
 
 
 def _with_all_scores(store: Store, run: ScoredRun) -> RunInfo | None:
+    # which tasks they are of, `only` names; the protocol has an entry of each
+    told = {name: value for name, value in run.protocol.items() if name != "only"}
     for known in _alike(store, run):
-        if known.benchmark == run.benchmark and _tells(known.protocol, run.protocol):
+        if known.benchmark == run.benchmark and _tells(known.protocol, told):
             values = {score.metric: score.value for score in store.scores_of([known.id])[known.id]}
             new = {score.metric: score.value for score in run.scores if score.value is not None}
             if all(_close(values.get(metric), value) for metric, value in new.items()):

@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from zephyr_bench.benchmarks.protocol import Benchmark
 from zephyr_bench.judges.protocol import Judge
 
-# tokens of a judge's instructions and of a question, for estimates; MT-Bench's longest prompt has about 300
+# for estimates: tokens of a judge's instructions and a question (MT-Bench's longest prompt has about 300), of an answer
+# (those on AlpacaEval's board are 200 to 500 long) and of a reply, where no limit is below
 _JUDGE_PROMPT_TOKENS = 500
+_ANSWER_TOKENS = 400
 _JUDGE_REPLY_TOKENS = 300
 
 
@@ -34,7 +36,7 @@ def estimate(
     """What one model on one benchmark asks for; what is stored already is not taken off."""
     size = benchmark.size(limit)
     generated = size["answers"] * size["max_new_tokens"]
-    read = size["judgments"] * (_JUDGE_PROMPT_TOKENS + 2 * size["max_new_tokens"])
+    read = size["judgments"] * (_JUDGE_PROMPT_TOKENS + 2 * min(size["max_new_tokens"], _ANSWER_TOKENS))
     written = size["judgments"] * _JUDGE_REPLY_TOKENS
     return EvaluationPlan(
         model=model,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo
 
 _MOVED = 5  # questions named
-_OF_THE_FILE = {"questions", "not_judged"}  # what an import keeps of its file, no version
+_OF_THE_FILE = {"questions", "not_judged", "lm_eval_results"}  # what an import keeps of its file, no version
 
 
 @dataclass(frozen=True)
