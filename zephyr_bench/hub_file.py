@@ -15,6 +15,8 @@ from zephyr_bench.fingerprint import file_sha256
 from zephyr_bench.hub import reachable
 from zephyr_bench.written_file import write_bytes, write_text
 
+_RECORDS_PLACE = "such records are kept under XDG_DATA_HOME; set it to a folder that can be written to"
+
 
 def in_folders(repo: str, path: str, folders: Sequence[Path]) -> Path | None:
     """FOLDER/owner/name/path in the first folder that has it."""
@@ -95,7 +97,7 @@ def check_first_seen(place: str, file: Path) -> str:
     found = file_sha256(file)
     if place not in kept:
         kept[place] = found
-        write_text(record, json.dumps(kept, indent=2, sort_keys=True) + "\n")
+        write_text(record, json.dumps(kept, indent=2, sort_keys=True) + "\n", advice=_RECORDS_PLACE)
     if kept[place] != found:
         raise UserError(
             f"{file}: SHA-256 is {found[:12]}…, and was {kept[place][:12]}… when it was first used; bring the old file "

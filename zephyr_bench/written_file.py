@@ -7,14 +7,16 @@ from pathlib import Path
 
 from zephyr_bench.errors import UserError
 
-
-def write_text(path: Path, text: str) -> None:
-    """The text as UTF-8, in place of what was there; missing folders are made. Raises UserError."""
-    write_bytes(path, text.encode())
+_ELSEWHERE = "name another place with --output"
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """The bytes, in place of what was there; missing folders are made. Raises UserError."""
+def write_text(path: Path, text: str, *, advice: str = _ELSEWHERE) -> None:
+    """The text as UTF-8, in place of what was there; missing folders are made. Raises UserError, with the advice."""
+    write_bytes(path, text.encode(), advice=advice)
+
+
+def write_bytes(path: Path, content: bytes, *, advice: str = _ELSEWHERE) -> None:
+    """The bytes, in place of what was there; missing folders are made. Raises UserError, with the advice."""
     target = Path(os.path.realpath(path))  # a link's target is replaced, not the link
     temporary = target.with_name(f".{target.name[:50]}.{os.getpid()}.part")
     try:
@@ -32,4 +34,4 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"{path} can't be written: {reason}; name another place with --output.") from None
+        raise UserError(f"{path} can't be written: {reason}; {advice}.") from None

@@ -45,3 +45,9 @@ def test_a_broken_record_is_named_and_kept(folder: Path, monkeypatch: pytest.Mon
     with pytest.raises(UserError, match=r"first-seen\.json: expected an object"):
         hub_file.locate(REPO, NAME, [folder])
     assert record.read_text() == "[]"
+
+
+def test_where_records_cannot_be_kept_their_place_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/proc/nowhere")
+    with pytest.raises(UserError, match=r"first-seen\.json can't be written: .*; such records .* XDG_DATA_HOME; set"):
+        hub_file.locate(REPO, NAME, [folder])

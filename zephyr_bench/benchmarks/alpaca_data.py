@@ -6,6 +6,7 @@ versions 1 and 2 ask the same ones.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,9 @@ class OutputRow(BaseModel):
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(row number from 1, object) of each row; the file may be gzipped. Raises UserError naming file and row."""
-    content = content_of(path)
+    content = content_of(path).removeprefix(codecs.BOM_UTF8)
+    if _is_one_object(content):
+        raise UserError(f"{path}: holds one JSON object; expected a list of rows, or JSON lines with a row on each.")
     if not content.lstrip().startswith(b"["):
         yield from objects_of(content.split(b"\n"), path)
         return
@@ -50,6 +53,17 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise UserError(f"{path} row {number}: expected a JSON object, found {type(row).__name__}.")
         yield number, row
+
+
+def _is_one_object(content: bytes) -> bool:
+    """Rather than JSON lines: one over several lines, or of columns, as pandas's `to_json` writes them."""
+    if not content.lstrip().startswith(b"{"):
+        return False
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):  # more than one, or broken, which reading by lines tells better
+        return False
+    return b"\n" in content.strip() or any(isinstance(found.get(key), dict | list) for key in ("instruction", "data"))
 
 
 def read_outputs(path: Path) -> list[tuple[int, OutputRow]]:

@@ -7,12 +7,20 @@ this kind: the YAML says whose answers are the baseline and in which order a jud
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from zephyr_bench.benchmarks.alpaca_pairs import compared_pairs, lone_answers, paired
 from zephyr_bench.benchmarks.alpaca_published import AlpacaEvalSpec, Published
-from zephyr_bench.benchmarks.alpaca_scores import LENGTH_CONTROLLED, alpaca_scores, pair_facts, preference_sample
+from zephyr_bench.benchmarks.alpaca_scores import (
+    LENGTH_CONTROLLED,
+    PREFERENCE,
+    alpaca_scores,
+    length_control,
+    pair_facts,
+    preference_sample,
+)
 from zephyr_bench.benchmarks.asking import ask
 from zephyr_bench.benchmarks.grading import judge_of
 from zephyr_bench.benchmarks.one_order import Pair, grade_in_one_order
@@ -80,16 +88,27 @@ class AlpacaEval:
         """Itself, comparing with the answers of the store that `baselines` names. Raises UserError."""
         if self._named:
             questions = [question for question, _ in self.published.pairs[:limit]]
-            origin = Origin("alpaca-eval", "alpaca-eval")
             (rival,) = find_rivals(
-                store, self._named, model, questions, asked=self.name, compared=self.name, origin=origin
+                store,
+                self._named,
+                model,
+                questions,
+                asked=self.name,
+                also={run.benchmark for run in store.runs()},  # both versions ask the same
+                origin=Origin("alpaca-eval", "alpaca-eval"),
             )
             self._rival = {question: turns[0] for question, turns in rival.answers.items()}
             self.baseline = rival.model
         self._check_another(model.name)
+        self._read_difficulties()
         if self._own_sampling:
             self._sampling = own_sampling(model, max_new_tokens=self._spec.sampling.max_new_tokens)
         return self
+
+    def _read_difficulties(self) -> None:
+        """Where they are at hand: a file that is none is refused before any work."""
+        if self.published.difficulties_at_hand:
+            _ = self.published.length_control
 
     def _check_another(self, model: str) -> None:
         if model == self.baseline:
@@ -110,10 +129,13 @@ class AlpacaEval:
         }
 
     def _opposite(self, baseline: Sequence[Answer]) -> dict[str, Any]:
-        """What the protocol says of the answers compared with."""
+        """What the protocol says of the answers compared with, and of the difficulties."""
         told = {"name": self.baseline, "outputs": fingerprint([answer.key for answer in baseline])}
         rivals = pair_protocol([self.baseline], everybody=False) if self._rival is not None else {}
-        return {"baseline": told, **rivals}
+        return {"baseline": told, **rivals, **self.length_control_protocol()}
+
+    def length_control_protocol(self) -> dict[str, str]:
+        return {"length_control": self.published.length_control.sha256} if self.published.difficulties_at_hand else {}
 
     def size(self, limit: int | None) -> Mapping[str, int]:
         n = min(self.published.size, limit or self.published.size)
@@ -130,8 +152,12 @@ class AlpacaEval:
         yield from self._judged(job, [Pair(question, answers[question.id][0], other) for question, other in compared])
 
     def regrade_protocol(self, given: Given) -> Mapping[str, Any]:
+        self._read_difficulties()
         pairs = self._given_pairs(given)
-        return self._opposite([pair.baseline for pair in pairs]) if lone_answers(given) else {}
+        if not lone_answers(given):
+            return self.length_control_protocol()
+        absent = len(self._compared(None)) - len(pairs)
+        return {**self._opposite([pair.baseline for pair in pairs]), **({"not_answered": absent} if absent else {})}
 
     def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
         yield from self._judged(job, self._given_pairs(given))
@@ -146,22 +172,41 @@ class AlpacaEval:
 
     def _judged(self, job: Job, pairs: Sequence[Pair]) -> Iterator[SampleScore]:
         baseline = pairs[0].baseline.model if pairs else self.baseline
-        if why := self.without_length_control(judge_of(job).name, baseline):
-            yield no_length_control(why)
-        yield from pair_facts(pairs)
+        why = self.without_length_control(judge_of(job).name, baseline)
+        samples = [*pair_facts(pairs)]
+        yield from samples
         job.run.add_answers([(pair.question, pair.baseline) for pair in pairs])  # a verdict is of it, too
         graded = _grade_in_both_orders(job, pairs) if self._spec.order == "both" else grade_in_one_order(job, pairs)
         for pair, verdict in graded:
-            yield preference_sample(pair, verdict)
+            samples.append(preference_sample(pair, verdict))
+            yield samples[-1]
+        if why is None and self._spec.length_control is not None:
+            why = length_control(samples, self.published.length_control)[0].reason
+        if why:
+            yield no_length_control(why)
 
-    def without_length_control(self, judge: str, baseline: str) -> str | None:
+    def without_length_control(self, judge: str, baseline: str, *, whole_file: bool = False) -> str | None:
         """Why verdicts of that judge against that baseline get no length-controlled win rate, where some do."""
-        return self.published.without_length_control(judge, baseline)
+        return self.published.without_length_control(judge, baseline, whole_file=whole_file)
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """Length-controlled where no sample says why not."""
-        told = any(sample.metric == LENGTH_CONTROLLED for sample in samples)
-        return alpaca_scores(samples, None if told else self.published.length_control)
+        promised = self._spec.length_control is not None
+        if not promised or any(sample.metric == LENGTH_CONTROLLED for sample in samples):
+            return alpaca_scores(samples, None)
+        return alpaca_scores(samples, self.published.length_control)
+
+    def aggregate_file(self, samples: Sequence[SampleScore]) -> list[Score]:
+        """As `aggregate`, of a file's rows in its order; where the instructions are not at hand, an instruction's place
+        among the difficulties is its row's: alpaca_eval's own rule."""
+        promised = self._spec.length_control is not None
+        if not promised or any(sample.metric == LENGTH_CONTROLLED for sample in samples):
+            return alpaca_scores(samples, None)
+        control = self.published.length_control
+        rows = [sample.question for sample in samples if sample.metric == PREFERENCE]
+        known = len(control.gamed.difficulties)
+        in_order = {question: place for place, question in enumerate(dict.fromkeys(rows)) if place < known}
+        return alpaca_scores(samples, control if control.places else replace(control, places=in_order))
 
 
 def no_length_control(reason: str) -> SampleScore:

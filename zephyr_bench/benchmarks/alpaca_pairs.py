@@ -28,7 +28,8 @@ def compared_pairs(given: Given) -> list[Pair]:
 
 
 def lone_answers(given: Given) -> list[tuple[Question, Answer]]:
-    return [(match.question, match.answers[0]) for match in given.matches if match.rival is None]
+    lone = ((match.question, match.answers[0]) for match in given.matches if match.rival is None)
+    return [(question, answer) for question, answer in lone if answer.model == given.model]
 
 
 def paired(

@@ -20,6 +20,7 @@ from zephyr_bench.benchmarks.questions import read_questions
 from zephyr_bench.benchmarks.spec import BenchmarkSpec
 from zephyr_bench.errors import UserError
 from zephyr_bench.file_content import content_of
+from zephyr_bench.fingerprint import file_sha256
 from zephyr_bench.published_file import PublishedFile
 from zephyr_bench.recipe import SamplingSpec
 from zephyr_bench.records import Answer, Question
@@ -90,37 +91,53 @@ class Published:
     def size(self) -> int:
         return self._spec.planned_questions or len(self.pairs)
 
+    @property
+    def difficulties_at_hand(self) -> bool:
+        """Whether `length_control` can be read; asks at most whether the hub answers."""
+        data, path = self._spec.data, self._spec.length_control
+        return data is not None and path is not None and hub_file.to_be_had(data, path, self._folders)
+
+    @property
+    def pairs_at_hand(self) -> bool:
+        data, outputs = self._spec.data, self._spec.outputs
+        return data is None or outputs is None or hub_file.to_be_had(data, outputs, self._folders)
+
     @cached_property
-    def length_control(self) -> LengthControl | None:
-        """None where the YAML names no difficulties. Raises UserError where they can't be read, or have changed."""
+    def length_control(self) -> LengthControl:
+        """Raises UserError where it can't be read, has changed, or doesn't tell of all instructions."""
         spec = self._spec
-        if spec.data is None or spec.length_control is None:
-            return None
+        assert spec.data is not None
+        assert spec.length_control is not None
         file = hub_file.locate(spec.data, spec.length_control, self._folders)
         try:
             lines = content_of(file).decode().splitlines(keepends=True)
         except UnicodeDecodeError:
             raise UserError(f"{file}: is not UTF-8 text.") from None
-        at_hand = not self.hub_data()
-        places = {question.id: place for place, (question, _) in enumerate(self.pairs)} if at_hand else {}
-        return LengthControl(read_gamed_rows(lines, name=str(file)), places)
+        gamed = read_gamed_rows(lines, name=str(file))
+        places = {question.id: place for place, (question, _) in enumerate(self.pairs)} if self.pairs_at_hand else {}
+        if len(places) > len(gamed.difficulties):
+            raise UserError(
+                f"{file}: tells the difficulty of {len(gamed.difficulties)} instructions, and {spec.outputs} has "
+                f"{len(places)}; bring a whole one."
+            )
+        return LengthControl(gamed, places, file_sha256(file))
 
-    def without_length_control(self, judge: str, baseline: str) -> str | None:
+    def without_length_control(self, judge: str, baseline: str, *, whole_file: bool) -> str | None:
         """Why verdicts of that judge against that baseline get no length-controlled win rate.
 
-        None where they get one, or the YAML promises none. Raises as `length_control` does.
+        None where they get one, or the YAML promises none. A whole file of others can do without the instructions.
+        Raises as `length_control` does.
         """
         spec = self._spec
         if spec.data is None or spec.length_control is None:
             return None
         if baseline != spec.baseline:
-            return f"difficulties are published for answers compared with {spec.baseline}, not with {baseline}"
+            return f"it is defined for answers compared with {spec.baseline}, not with {baseline}"
         if judge != spec.judge:
-            return f"difficulties are published for verdicts of {spec.judge}, not of {judge}"
-        if not hub_file.to_be_had(spec.data, spec.length_control, self._folders):
-            return (
-                f"{spec.length_control} of {spec.data} is not at hand: `zephyr-bench fetch alpaca-eval -o DIR` brings "
-                f"it, --data DIR names it"
-            )
-        assert self.length_control is not None  # read before any work
+            return f"it is defined for verdicts of {spec.judge}, not of {judge}"
+        how = "`zephyr-bench fetch alpaca-eval -o DIR` brings it, --data DIR names it"
+        if not self.difficulties_at_hand:
+            return f"{spec.length_control} of {spec.data} is not at hand: {how}"
+        if not self.length_control.places and not whole_file:
+            return f"{spec.outputs} of {spec.data}, which orders the difficulties, is not at hand: {how}"
         return None

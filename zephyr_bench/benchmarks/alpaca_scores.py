@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from zephyr_bench.benchmarks.answer_counts import counts, odd_answers
 from zephyr_bench.benchmarks.one_order import Pair
@@ -16,6 +17,9 @@ from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.stats.gamed_rows import GamedRows
 from zephyr_bench.stats.means import mean_stderr
 from zephyr_bench.stats.win_rates import head_to_head
+
+if TYPE_CHECKING:
+    from zephyr_bench.stats.length_control import LengthControlled
 
 PREFERENCE, LENGTH, BASELINE_LENGTH = "preference", "length", "baseline-length"  # metrics of samples
 OUTCOMES = ("wins", "losses", "draws")
@@ -28,7 +32,8 @@ class LengthControl:
     """Published difficulties, and the place of each instruction among them."""
 
     gamed: GamedRows
-    places: Mapping[str, int]  # empty: an instruction's place is its sample's, which is alpaca_eval's rule
+    places: Mapping[str, int]  # empty where the instructions are not at hand
+    sha256: str  # of the file of difficulties
 
 
 def pair_facts(pairs: Sequence[Pair]) -> Iterator[SampleScore]:
@@ -70,29 +75,31 @@ def alpaca_scores(samples: Sequence[SampleScore], control: LengthControl | None)
 
 
 def _length_controlled(samples: Sequence[SampleScore], control: LengthControl | None) -> list[Score]:
-    """Over the instructions whose difficulty is known; one without a preference is left out of the fit alone.
-
-    Without a value where a sample says why.
-    """
+    """Without a value where a sample says why."""
     if control is None:
         told = any(sample.metric == LENGTH_CONTROLLED for sample in samples)
         return [Score(LENGTH_CONTROLLED, None, None, 0)] if told else []
+    found, n = length_control(samples, control)
+    missing = sum(sample.metric == PREFERENCE for sample in samples) - n
+    return [Score(LENGTH_CONTROLLED, found.win_rate_percent, found.stderr_percent, n, missing)]
+
+
+def length_control(samples: Sequence[SampleScore], control: LengthControl) -> tuple[LengthControlled, int]:
+    """(what was found or why nothing, over how many instructions): those whose difficulty is known.
+
+    One without a preference is left out of the fit alone.
+    """
     from zephyr_bench.stats.length_control import length_controlled
 
     judged = [sample for sample in samples if sample.metric == PREFERENCE]
     lengths = {(s.metric, s.question, s.replicate): s.value or 0.0 for s in samples if s.metric in _LENGTHS}
-    places = [control.places.get(s.question) if control.places else row for row, s in enumerate(judged)]
-    difficulties = control.gamed.difficulties
-    rows = [
-        (place, s) for place, s in zip(places, judged, strict=True) if place is not None and place < len(difficulties)
-    ]
+    rows = [(control.places[s.question], s) for s in judged if s.question in control.places]
     rows.sort(key=lambda row: (row[0], row[1].replicate))  # alpaca_eval's order, which its folds hang on
     of = [(sample.question, sample.replicate) for _, sample in rows]
     found = length_controlled(
         [sample.value for _, sample in rows],
         [lengths[BASELINE_LENGTH, *key] - lengths[LENGTH, *key] for key in of],
-        difficulties=difficulties[[place for place, _ in rows]],
+        difficulties=control.gamed.difficulties[[place for place, _ in rows]],
         gamed=control.gamed,
     )
-    missing = len(judged) - len(rows)
-    return [Score(LENGTH_CONTROLLED, found.win_rate_percent, found.stderr_percent, len(rows), missing)]
+    return found, len(rows)

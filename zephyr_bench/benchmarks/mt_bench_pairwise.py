@@ -81,7 +81,7 @@ class MtBenchPairwise:
             model,
             self._questions(limit),
             asked=self._asked.name,
-            compared=self.name,
+            also=[self.name],
             origin=Origin("mtbench", "fastchat"),
         )
         return self

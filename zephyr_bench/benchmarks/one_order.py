@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from zephyr_bench.benchmarks.grading import grade, judge_of
 from zephyr_bench.benchmarks.pairing import PairVerdict
 from zephyr_bench.benchmarks.protocol import Job
-from zephyr_bench.records import Answer, Match, Question
+from zephyr_bench.records import Answer, Judgment, Match, Question
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,24 @@ def model_stands_first(instruction: str) -> bool:
 def grade_in_one_order(job: Job, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, PairVerdict]]:
     """(pair, verdict) as it is judged; two equal texts are a tie and no judge is asked, as in alpaca_eval.
 
-    A judge that says `fixed_order` is shown the baseline first.
+    A tie is kept as a judgment like any other. A judge that says `fixed_order` is shown the baseline first.
     """
-    fixed = bool(getattr(judge_of(job), "fixed_order", False))
+    judge = judge_of(job)
+    fixed = bool(getattr(judge, "fixed_order", False))
     asked: dict[tuple[str, str, int], tuple[Pair, bool]] = {}  # by the answers shown first and second
     matches: list[Match] = []
+    ties: list[tuple[Match, Judgment]] = []
     for pair in pairs:
-        if pair.answer.text == pair.baseline.text:
-            yield pair, PairVerdict(0.5, None)
-            continue
         first = not fixed and model_stands_first(pair.question.turns[0])
         sides = (pair.answer, pair.baseline) if first else (pair.baseline, pair.answer)
         match = Match(pair.question, 1, sides[:1], rival=sides[1:], replicate=pair.replicate)
+        if pair.answer.text == pair.baseline.text:
+            ties.append((match, Judgment(match.key(judge.fingerprint), judge.name, 0.5, cost_usd=0.0)))
+            yield pair, PairVerdict(0.5, None)
+            continue
         asked[sides[0].key, sides[1].key, pair.replicate] = pair, first
         matches.append(match)
+    job.run.add_judgments(ties)
     for match, judgment in grade(job, matches):
         assert match.rival is not None
         pair, first = asked[match.answers[0].key, match.rival[0].key, match.replicate]

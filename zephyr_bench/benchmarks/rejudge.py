@@ -37,6 +37,11 @@ def judge_run(store: Store, run_id: str, benchmark: Benchmark, judge: Judge, pro
     info = store.run(run_id)
     if not isinstance(benchmark, Regrades):
         raise UserError(f"run {info.id} is of {benchmark.name}, whose answers no judge grades.")
+    if info.status != "complete":
+        raise UserError(
+            f"run {info.id} is {info.status}: not all of it is answered or judged; finish it by the command that began "
+            f"it, or name a complete run."
+        )
     if lacking := [*judge.missing(), *unfit_for(judge, paired=compares(benchmark))]:
         raise MissingParts(f"judging run {info.id} by {judge.name}", lacking)
     given = Given(info.model, tuple(matches_of(store, info)), tuple(store.samples_of(info.id)))

@@ -6,7 +6,7 @@ of answers, one for each rival.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from zephyr_bench.engines.protocol import ModelSource
@@ -44,14 +44,14 @@ def find_rivals(
     questions: Sequence[Question],
     *,
     asked: str,
-    compared: str,
+    also: Collection[str],
     origin: Origin,
 ) -> tuple[Rival, ...]:
     """The rivals of `model`, in the order of `names`. Raises UserError for one without a whole set of answers.
 
-    `asked` is the benchmark whose questions they are, `compared` the one of the same questions in pairs.
+    `asked` is the benchmark whose questions they are, `also` those whose runs may have answered the same ones.
     """
-    runs = [run for run in store.runs() if run.benchmark in (asked, compared)]
+    runs = [run for run in store.runs() if run.benchmark in (asked, *also)]
     taken = {model.name}
     found: list[Rival] = []
     if ALL in names:

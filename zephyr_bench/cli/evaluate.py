@@ -187,6 +187,7 @@ def _run_outputs(
     from zephyr_bench.benchmarks.alpaca_eval import AlpacaEval
     from zephyr_bench.errors import MissingParts
     from zephyr_bench.interop.alpaca_benchmarks import find_benchmarks
+    from zephyr_bench.judges.protocol import unfit_for
     from zephyr_bench.pipeline.judged_outputs import judge_outputs, read_outputs_of_one
     from zephyr_bench.pipeline.requirements import benchmark_parts, judge_parts
     from zephyr_bench.progress import Progress
@@ -200,10 +201,11 @@ def _run_outputs(
     by = _judge(asked, judge, judging)
     choice = find_benchmarks(version=None, benchmark=benchmark, include=include, data=chosen["data"])
     plan = read_outputs_of_one(file, choice)
-    if lacking := [*benchmark_parts([asked]), *judge_parts([by])]:
+    if lacking := [*benchmark_parts([asked]), *judge_parts([by]), *unfit_for(by, paired=True)]:
         raise MissingParts(f"{asked.name} on {file}", lacking)
     with Store(store) as results:
-        outcome = judge_outputs(results, plan, asked, by, Progress(quiet=quiet))
+        allowed = chosen.get("allow_missing", False)
+        outcome = judge_outputs(results, plan, asked, by, Progress(quiet=quiet), allow_missing=allowed)
         typer.echo(render_run(results, outcome.run, output.value), nl=False)
 
 

@@ -155,7 +155,7 @@ def _scores_told(done: list[ImportedScores], output: o.Format) -> str:
 def _told(done: list[Imported], output: o.Format) -> str:
     from zephyr_bench.reports.render import render_records, render_table
 
-    records = [{**asdict(run), "state": "new" if run.new else "already there"} for run in done]
+    records = [{**asdict(run), "state": run.state} for run in done]
     if output in (o.Format.json, o.Format.csv):
         return render_records(records, _COLUMNS, output.value)
     heads = [column.replace("_", " ") for column in _COLUMNS]

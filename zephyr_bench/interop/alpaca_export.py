@@ -15,6 +15,8 @@ from zephyr_bench.interop.stored_run import Row, StoredRun, apart, stored_runs
 from zephyr_bench.interop.written_files import safe_name, write_new
 from zephyr_bench.store import Store
 
+_OUTPUTS, _ANNOTATIONS, _REFERENCE = "model_outputs.json", "annotations.json", "reference_outputs.json"
+
 
 def export_alpaca_eval(store: Store, runs: Sequence[str], folder: Path) -> dict[Path, int]:
     """The files of these runs, with their number of rows.
@@ -32,14 +34,20 @@ def export_alpaca_eval(store: Store, runs: Sequence[str], folder: Path) -> dict[
 
 def _files(runs: Sequence[StoredRun]) -> dict[Path, list[Row]]:
     reference = reference_rows(runs)
-    found = {Path(safe_name(model), "model_outputs.json"): rows for model, rows in output_rows(runs).items()}
+    found = {Path(_folder(model), _OUTPUTS): rows for model, rows in output_rows(runs).items()}
     written: dict[Path, StoredRun] = {}
     for run in runs:
         if rows := annotation_rows(run):
-            path = Path(safe_name(run.info.model), safe_name(run.judge), "annotations.json")
+            path = Path(_folder(run.info.model), _folder(run.judge), _ANNOTATIONS)
             if found.setdefault(path, rows) != rows:
                 raise apart(written[path], run, f"hold different verdicts of {run.judge} on {run.info.model}")
             written[path] = run
     if reference:
-        found[Path("reference_outputs.json")] = reference
+        found[Path(_REFERENCE)] = reference
     return found
+
+
+def _folder(name: str) -> str:
+    """A model's or judge's; one with the name of a file that lies beside it is written with %2E for the dot."""
+    safe = safe_name(name)
+    return safe.replace(".", "%2E") if safe.lower() in (_OUTPUTS, _REFERENCE) else safe

@@ -46,7 +46,7 @@ def _judged(known: Known, lines: Sequence[Line[AnnotationRow]], outputs: Sequenc
     row = lines[0].row
     judged = list(judged_pairs(known, lines))
     pairs = [pair for pair, _, _ in judged]
-    why = known.benchmark.without_length_control(row.annotator, row.baseline)
+    why = known.benchmark.without_length_control(row.annotator, row.baseline, whole_file=True)
     if row.model == row.baseline:
         why = "the baseline is compared with itself"  # alpaca_eval says 50
     samples = [
@@ -62,8 +62,11 @@ def _judged(known: Known, lines: Sequence[Line[AnnotationRow]], outputs: Sequenc
         answers=_answers(known, pairs, outputs),
         judgments={judgment.key: (match, judgment) for _, match, judgment in judged},
         samples=samples,
-        scores=known.benchmark.aggregate(samples),
-        protocol={} if row.baseline == known.benchmark.baseline else pair_protocol([row.baseline], everybody=False),
+        scores=known.benchmark.aggregate_file(samples),
+        protocol={
+            **({} if row.baseline == known.benchmark.baseline else pair_protocol([row.baseline], everybody=False)),
+            **({} if why else known.benchmark.length_control_protocol()),
+        },
         environment={"imported": IMPORTED, **({"not_judged": not_judged} if not_judged else {})},
         not_judged=not_judged,
     )

@@ -74,6 +74,11 @@ class JuryJudge:
     def missing(self) -> list[str]:
         return [part for member in self.members for part in member.missing()]
 
+    @property
+    def fixed_order(self) -> bool:
+        """Where a member wants the baseline first, all see it so."""
+        return any(getattr(member, "fixed_order", False) for member in self.members)
+
     def unfit(self, *, paired: bool) -> str | None:
         return next((found for member in self.members for found in unfit_for(member, paired=paired)), None)
 

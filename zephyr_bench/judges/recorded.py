@@ -1,7 +1,8 @@
 """The judge `recorded`: gives again what a judge said before, from files or from a store. Asks no network.
 
 In: FastChat's model_judgment rows (single or pair), or the judgments of a judge in a store. A file knows an answer by
-question, turn and model's name; a store by the answer itself.
+question, turn and model's name; a store by the answer itself. A store's comparison that was recorded in the other
+order only, as an import's all are, is given turned round.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from zephyr_bench.yaml_file import objects_of
 
 _NO_SCORE = -1  # in FastChat's files
 Key = tuple[Any, ...]
+Told = tuple[float | None, str | None, str]  # score, reason, reply
 
 
 class RecordedSpec(Entry):
@@ -62,7 +64,7 @@ class RecordedJudge:
         """Raises JudgeUnavailable at the end where something was never judged."""
         absent: list[Match] = []
         for match in matches:
-            found = self._records.get(self._key(match))
+            found = self._found(match)
             if found is None:
                 absent.append(match)
                 continue
@@ -75,6 +77,16 @@ class RecordedJudge:
                 f"{first.question.id}, turn {first.turn} by {first.answers[0].model}."
             )
 
+    def _found(self, match: Match) -> Told | None:
+        found = self._records.get(self._key(match))
+        if found is not None or not self._spec.store or match.rival is None:
+            return found
+        turned = Match(match.question, match.turn, match.rival, match.answers, match.replicate)
+        if (other := self._records.get(self._key(turned))) is None:
+            return None
+        score, reason, reply = other
+        return None if score is None else 1 - score, reason, reply
+
     def _key(self, match: Match) -> Key:
         last = match.turn - 1
         rival = match.rival[last] if match.rival else None
@@ -84,10 +96,10 @@ class RecordedJudge:
         return str(match.question.id), match.turn, *models, match.replicate
 
     @cached_property
-    def _records(self) -> Mapping[Key, tuple[float | None, str | None, str]]:
+    def _records(self) -> Mapping[Key, Told]:
         return dict(self._of_store() if self._spec.store else self._of_files())
 
-    def _of_store(self) -> Iterator[tuple[Key, tuple[float | None, str | None, str]]]:
+    def _of_store(self) -> Iterator[tuple[Key, Told]]:
         from zephyr_bench.store import Store
 
         assert self._spec.store is not None
@@ -98,7 +110,7 @@ class RecordedJudge:
                     if told.judge == self._spec.judge:
                         yield (verdict.answer, verdict.rival, verdict.replicate), (told.score, told.reason, told.reply)
 
-    def _of_files(self) -> Iterator[tuple[Key, tuple[float | None, str | None, str]]]:
+    def _of_files(self) -> Iterator[tuple[Key, Told]]:
         times: dict[Key, int] = {}
         for file in self._files:
             with file.open("rb") as lines:
@@ -108,7 +120,7 @@ class RecordedJudge:
                         yield (*key, times[key]), told
 
 
-def _told(file: Path, line: int, row: Mapping[str, Any]) -> Iterator[tuple[Key, tuple[float | None, str | None, str]]]:
+def _told(file: Path, line: int, row: Mapping[str, Any]) -> Iterator[tuple[Key, Told]]:
     """A row's judgments: one of an answer, two of a pair, whose models stand first in turn."""
     try:
         place = str(row["question_id"]), int(row["turn"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.reports.contributions import contributions
-from zephyr_bench.reports.counted import ODD_ANSWERS, value_told
+from zephyr_bench.reports.counted import ODD_ANSWERS, value_told, warnings
 from zephyr_bench.reports.ranking import render_standings, rivals_told
 from zephyr_bench.reports.render import MISSING, number, render_table
 from zephyr_bench.reports.standings import Standing
@@ -66,7 +66,9 @@ def _notes(store: Store, run: RunInfo, scores: Sequence[Score]) -> Iterator[str]
         why = f" ({'; '.join(reasons[:3])})" if reasons else ""
         yield f"{missing} without a score, left out of the mean{why}"
     yield from (f"no {s.metric}: {s.reason}" for s in samples if not s.question and s.reason)
-    if not any(score.metric in ODD_ANSWERS for score in scores):
+    if any(score.metric in ODD_ANSWERS for score in scores):
+        yield from warnings(scores)
+    else:
         yield from _odd_answers(store, run)
 
 

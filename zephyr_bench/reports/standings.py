@@ -161,6 +161,8 @@ def _odd(run: RunInfo, usual: RunInfo, labels: Labels) -> list[str]:
         remarks.append(f"only the first questions: --limit {limit}")
     if only := run.protocol.get("only"):
         remarks.append(f"only {', '.join(only)}")
+    if unanswered := run.protocol.get("not_answered"):
+        remarks.append(f"{unanswered} instructions without an answer")
     against = labels[usual.model_fingerprint, usual.model]
     fields = differing_fields(_without_limit(usual), _without_limit(run))
     if fields and is_limited(run) == is_limited(usual):

@@ -37,8 +37,9 @@ def with_store_length_control(store: Store, standings: Sequence[Standing]) -> li
     for places in groups.values():
         facts = {place: facts for place in places if (facts := _facts(store, standings[place].run or ""))}
         for place, score in zip(facts, _scores(list(facts.values())), strict=True):
-            first, *others = found[place].scores
-            found[place] = replace(found[place], scores=(first, score, *others))
+            if score.value is not None:
+                first, *others = found[place].scores
+                found[place] = replace(found[place], scores=(first, score, *others))
     return found
 
 
@@ -64,14 +65,18 @@ def _facts(store: Store, run: str) -> _Facts:
 
 
 def _scores(models: Sequence[_Facts]) -> list[Score]:
-    """Over the instructions that all of them answered."""
+    """Over the instructions that any of them answered; what a model didn't answer tells nothing of it."""
     if not models:
         return []
     import numpy as np
 
     from zephyr_bench.stats.length_control_within import length_controlled_within
 
-    asked = sorted(set.intersection(*(set(model) for model in models)))
-    table = np.array([[model[question] for question in asked] for model in models]).reshape(len(models), len(asked), 2)
+    asked = sorted(set().union(*models))
+    unknown = math.nan, math.nan
+    table = np.array([[model.get(question, unknown) for question in asked] for model in models])
     rates = length_controlled_within(table[:, :, 0], table[:, :, 1]).rates
-    return [Score(METRIC, rate.win_rate_percent, rate.stderr_percent, len(asked)) for rate in rates]
+    return [
+        Score(METRIC, rate.win_rate_percent, rate.stderr_percent, len(model))
+        for rate, model in zip(rates, models, strict=True)
+    ]

@@ -41,6 +41,7 @@ def read_gamed_rows(lines: Iterable[str], *, name: str) -> GamedRows:
     """
     reader = csv.DictReader(lines, strict=True)
     preferences, lengths, difficulties, firsts = list[float](), list[float](), list[float](), set[int]()
+    models = set[str]()
     try:
         header = reader.fieldnames or ()
         if missing := [column for column in COLUMNS if column not in header]:
@@ -62,10 +63,13 @@ def read_gamed_rows(lines: Iterable[str], *, name: str) -> GamedRows:
                 expected = "one of the first model's, whose rows come first and name each instruction once"
                 raise _unexpected(row, "index", where, expected)
             firsts.add(instruction)
+            models.add(row["model"])
     except csv.Error as error:
         raise UserError(f"{name} line {reader.reader.line_num}: not CSV: {error}") from None
     if not preferences:
         raise UserError(f"{name}: no rows below the column names; expected AlpacaEval's df_gamed.csv")
+    if len(models) < 2:
+        raise UserError(f"{name}: rows of one model only, {models.pop()!r}; expected two gamed baselines', whole")
     difficulty = np.array(difficulties)
     return GamedRows(np.array(preferences), np.array(lengths), difficulty, difficulty[: len(firsts)])
 

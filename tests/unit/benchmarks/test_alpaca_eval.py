@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from alpaca_files import DATA_SET, instructions, write_data
+from gamed_file import write_gamed_file
 from servers import FakeOpenAi, fake_openai
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from zephyr_bench.benchmarks import open_benchmark
 from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
 from zephyr_bench.benchmarks.one_order import model_stands_first
 from zephyr_bench.benchmarks.own_sampling import own_sampling
+from zephyr_bench.benchmarks.rejudge import judge_run
 from zephyr_bench.cli import app
 from zephyr_bench.engines import open_engine
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
@@ -131,7 +133,7 @@ def test_another_judge_gets_no_published_difficulties_and_is_told_why(
 ) -> None:
     outcome = run(store, server, data, judge="rubric")
     assert by_metric(outcome)["lc-win-rate"].value is None
-    why = f"no lc-win-rate: difficulties are published for verdicts of {JUDGE}, not of rubric"
+    why = f"no lc-win-rate: it is defined for verdicts of {JUDGE}, not of rubric"
     assert why in render_run(store, outcome.run, "markdown")
 
 
@@ -268,3 +270,99 @@ def test_instructions_that_are_nowhere_are_told_before_any_work(
     done = CliRunner().invoke(app, [*words, "--store", f"sqlite:///{tmp_path}/s.db"])
     assert "tatsu-lab/alpaca_eval must come from it" in str(done.exception)
     assert not (tmp_path / "s.db").exists()
+
+
+def again(store: Store, server: FakeOpenAi, data: Path, run_id: str) -> Outcome:
+    judge = open_judge(JUDGE, options=JudgeOptions(base_url=server.url))
+    return judge_run(store, run_id, open_benchmark("alpaca-eval-2", data=data), judge, Progress(quiet=True))
+
+
+def test_judged_again_by_the_same_judge_nothing_changes_ties_included(store: Store, data: Path) -> None:
+    baseline = json.loads((data / DATA_SET / "alpaca_eval_gpt4_baseline.json").read_text())
+
+    def tying(body: Mapping[str, Any]) -> Any:
+        number = number_of(body)
+        tie = body["model"] == "tying" and number % 3 == 0
+        return baseline[number]["output"] if tie else reply({**body, "model": body["model"].replace("tying", "one")})
+
+    with fake_openai(tying) as server:
+        first = run(store, server, data, model="tying")
+        asked = len(server.requests)
+        assert by_metric(first)["draws"].value == COUNT / 3
+        second = again(store, server, data, first.run)
+        assert len(server.requests) == asked
+    assert second.scores == first.scores
+
+
+def test_a_run_that_was_broken_off_is_not_judged_again(store: Store, data: Path) -> None:
+    def failing(body: Mapping[str, Any]) -> Any:
+        return 401 if body["model"] == "gpt-4-1106-preview" else reply(body)
+
+    with fake_openai(failing) as server:
+        with pytest.raises(UserError):
+            run(store, server, data)
+        (broken,) = store.runs()
+        with pytest.raises(UserError, match=f"run {broken.id} is failed: not all of it is answered or judged"):
+            again(store, server, data, broken.id)
+
+
+def test_without_the_instructions_nobody_knows_which_difficulty_is_whose(
+    store: Store, server: FakeOpenAi, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    first = run(store, server, data)
+    only = tmp_path / "only"
+    (only / DATA_SET).mkdir(parents=True)
+    (only / DATA_SET / "df_gamed.csv").write_bytes((data / DATA_SET / "df_gamed.csv").read_bytes())
+    second = again(store, server, only, first.run)
+    assert by_metric(second)["lc-win-rate"].value is None
+    assert by_metric(second)["win-rate"] == by_metric(first)["win-rate"]
+
+
+def test_difficulties_of_fewer_instructions_are_refused_before_any_work(
+    store: Store, server: FakeOpenAi, data: Path
+) -> None:
+    write_gamed_file(data / DATA_SET / "df_gamed.csv", instructions=COUNT - 1)
+    with pytest.raises(UserError, match=f"tells the difficulty of {COUNT - 1} instructions, and .* has {COUNT}"):
+        run(store, server, data)
+    assert not server.requests
+
+
+def test_runs_with_other_difficulties_are_told_apart(
+    store: Store, server: FakeOpenAi, data: Path, tmp_path: Path
+) -> None:
+    run(store, server, data)
+    other = write_data(tmp_path / "other", COUNT)
+    write_gamed_file(other / DATA_SET / "df_gamed.csv", instructions=COUNT, seed=1)
+    run(store, server, other, model="another")
+    shown = render_leaderboard(store, {"alpaca-eval-2": "win-rate"}, format="markdown", benchmark="alpaca-eval-2")
+    assert "asked otherwise than" in shown
+    assert "length" in shown
+
+
+def test_an_answered_run_of_the_other_version_is_a_baseline(store: Store, server: FakeOpenAi, data: Path) -> None:
+    run(store, server, data, model="base", version=1, judge="rubric")
+    outcome = run(store, server, data, baselines=["base"])
+    assert store.run(outcome.run).rivals == ("base",)
+
+
+def test_a_short_run_takes_nothing_from_the_others(store: Store, server: FakeOpenAi, data: Path) -> None:
+    run(store, server, data, model="base")
+    for model in ("one", "another"):
+        run(store, server, data, model=model, baselines=["base"])
+
+    def controlled() -> dict[str, tuple[float, int]]:
+        rows = json.loads(render_leaderboard(store, {}, format="json"))
+        found = [row for row in rows if row["metric"] == "store-lc-win-rate"]
+        return {row["model"]: (row["value"], row["n"]) for row in found}
+
+    before = controlled()
+    short = open_benchmark("alpaca-eval-2", data=data, baselines=["base"])
+    engine = open_engine("short", EngineOptions(engine="openai", base_url=server.url))
+    judge = open_judge(JUDGE, options=JudgeOptions(base_url=server.url))
+    evaluate(short, engine, judge=judge, store=store, progress=Progress(quiet=True), limit=3)
+    after = controlled()
+    assert after["short"][1] == 3
+    for model, (value, n) in before.items():
+        assert after[model][1] == n == COUNT
+        assert after[model][0] == pytest.approx(value, abs=5)

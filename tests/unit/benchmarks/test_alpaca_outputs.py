@@ -71,13 +71,63 @@ def test_one_model_of_the_store_is_the_baseline(judged: Callable[..., Result]) -
         ([*rows("one"), *rows("two")], "expected one model's outputs, found outputs of one, two"),
     ],
 )
-def test_what_does_not_fit_is_named_and_nothing_judged(
+def test_what_does_not_fit_is_named_and_nothing_stored(
     judged: Callable[..., Result], tmp_path: Path, content: Rows, told: str
 ) -> None:
     done = judged(content)
     assert told in str(done.exception)
     with Store(f"sqlite:///{tmp_path}/s.db") as store:
-        assert all(run.judge is None for run in store.runs())
+        assert store.runs() == []
+
+
+def test_a_baseline_that_is_nowhere_is_named_and_nothing_stored(judged: Callable[..., Result], tmp_path: Path) -> None:
+    assert "--baseline nobody" in str(judged(rows(), "--baseline", "nobody").exception)
+    with Store(f"sqlite:///{tmp_path}/s.db") as store:
+        assert store.runs() == []
+
+
+def test_a_judge_that_compares_nothing_is_named_and_nothing_stored(
+    judged: Callable[..., Result], tmp_path: Path
+) -> None:
+    judge = tmp_path / "single.yaml"
+    judge.write_text(
+        "kind: openai\ndescription: x\nmodel: m\nbase_url: http://localhost:1/v1\napi_key_env: OPENAI_API_KEY\n"
+        "templates:\n  single: {template: '{answer}', pattern: '(\\d)', lowest: 1, highest: 9}\n"
+    )
+    done = judged(rows(), "--judge", str(judge))
+    assert "a judge that can compare answers" in str(done.exception)
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_a_file_is_judged_as_it_is_though_the_store_holds_more_of_it(
+    judged: Callable[..., Result], tmp_path: Path
+) -> None:
+    """As of a file that was imported before it was mended, or before outputs were lost."""
+    twice = tmp_path / "twice.json"
+    twice.write_text(json.dumps([*rows(), {**rows()[0], "output": "Another."}]))
+    CliRunner().invoke(app, ["import", "alpaca-eval", str(twice), "--store", f"sqlite:///{tmp_path}/s.db"])
+    assert json.loads(judged(rows()).stdout)[0]["n"] == COUNT
+    assert f"2 of {COUNT} instructions" in str(judged(rows(count=COUNT - 2)).exception)
+    assert json.loads(judged(rows(count=COUNT - 2), "--allow-missing").stdout)[0]["n"] == COUNT - 2
+
+
+def test_a_file_whose_outputs_an_import_compared_with_others_meets_the_benchmarks_baseline(
+    judged: Callable[..., Result], tmp_path: Path
+) -> None:
+    annotations = [
+        {**row, "output_2": row["output"], "output_1": "x", "generator_1": "odd", "generator_2": "mine"}
+        | {"annotator": "someone", "preference": 2}
+        for row in rows()
+    ]
+    file = tmp_path / "annotations.json"
+    file.write_text(json.dumps(annotations))
+    words = ["import", "alpaca-eval", str(file), "--benchmark", "alpaca-eval-2", "--data", str(tmp_path / "data")]
+    CliRunner().invoke(app, [*words, "--store", f"sqlite:///{tmp_path}/s.db"], catch_exceptions=False)
+    assert judged(rows()).exit_code == 0
+    with Store(f"sqlite:///{tmp_path}/s.db") as store:
+        (run,) = (run for run in store.runs() if run.judge not in (None, "someone"))
+        assert run.protocol["baseline"]["name"] == "gpt4_1106_preview"
+        assert {a.model for a in store.answers_of(run.id)} == {"mine", "gpt4_1106_preview"}
 
 
 def test_missing_answers_are_let_pass_on_demand(judged: Callable[..., Result]) -> None:

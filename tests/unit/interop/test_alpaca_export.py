@@ -198,3 +198,16 @@ def test_imported_rows_keep_their_order_and_their_zeros(store: Store, tmp_path: 
     assert first.run != done.run
     found = read(tmp_path / "out" / "m" / "alpaca_eval_gpt4" / "annotations.json")
     assert [list(row.items()) for row in found] == [list(row.items()) for row in rows]
+
+
+def test_a_judge_or_a_model_named_like_a_file_gets_a_folder_of_another_name(store: Store, tmp_path: Path) -> None:
+    name = "reference_outputs.json"
+    row = annotation(annotator="model_outputs.json", generator_2=name)
+    (done,) = put_rows(store, tmp_path, [row])
+    written = export_alpaca_eval(store, [done.run], tmp_path / "out")
+    assert {path.relative_to(tmp_path / "out").as_posix() for path in written} == {
+        "reference_outputs%2Ejson/model_outputs.json",
+        "reference_outputs%2Ejson/model_outputs%2Ejson/annotations.json",
+        "reference_outputs.json",
+    }
+    assert all(path.is_file() for path in written)

@@ -114,6 +114,52 @@ def test_importing_twice_adds_nothing(store: Store, tmp_path: Path) -> None:
     assert len(store.runs()) == 2
 
 
+@pytest.mark.parametrize("more", [annotation(0), annotation(2)], ids=["a row that stands twice", "another row"])
+def test_a_run_of_more_judgments_is_another_one(store: Store, tmp_path: Path, more: dict[str, object]) -> None:
+    clean = [annotation(0), annotation(1)]
+    (first,) = put_rows(store, tmp_path, [*clean, more])
+    (done,) = put_rows(store, tmp_path, clean)
+    assert (first.judgments, done.judgments, done.not_judged, done.new) == (3, 2, 803, True)
+    for rows, run in ((clean, done.run), ([*clean, more], first.run)):
+        (again,) = put_rows(store, tmp_path, rows)
+        assert (again.run, again.new) == (run, False)
+
+
+@pytest.mark.parametrize("more", [output(0, output="twice"), output(2)], ids=["a second output", "another row"])
+def test_a_run_of_more_outputs_is_another_one(store: Store, tmp_path: Path, more: dict[str, object]) -> None:
+    clean = [output(0), output(1)]
+    (first,) = put_rows(store, tmp_path, [*clean, more])
+    (done,) = put_rows(store, tmp_path, clean)
+    assert (first.answers, done.answers, done.new) == (3, 2, True)
+    assert [put_rows(store, tmp_path, rows)[0].run for rows in (clean, [*clean, more])] == [done.run, first.run]
+
+
+def test_outputs_that_a_judged_run_holds_are_already_there_and_the_row_is_that_runs(
+    store: Store, tmp_path: Path
+) -> None:
+    (judged,) = put_rows(store, tmp_path, [annotation(0), annotation(1)])
+    (same,) = put_rows(store, tmp_path, [output(0), output(1)])
+    assert (same.run, same.new, same.judgments, same.not_judged) == (judged.run, False, 2, 803)
+    (fewer,) = put_rows(store, tmp_path, [output(0)])
+    assert (fewer.new, fewer.judge, fewer.answers) == (True, None, 1)
+
+
+def test_a_figure_that_the_stored_run_lacks_makes_a_new_run_once(store: Store, tmp_path: Path) -> None:
+    rows = [
+        annotation(n, 1 + (n % 5) / 4, version=2, instruction=text, output_2="w " * n)
+        for n, text in enumerate(instructions(12))
+    ]
+    (bare,) = put_rows(store, tmp_path, rows)
+    assert figures(store, bare.run)["lc-win-rate"] is None
+    data = write_data(tmp_path / "data", 12)
+    (done,) = put_rows(store, tmp_path, rows, data=data)
+    assert done.state == "new, for the stored run lacks lc-win-rate"
+    assert figures(store, done.run)["lc-win-rate"] is not None
+    (again,) = put_rows(store, tmp_path, rows, data=data)
+    assert (again.run, again.state) == (done.run, "already there")
+    assert put_rows(store, tmp_path, rows)[0].state == "already there"
+
+
 def test_an_instruction_that_stands_twice_is_a_repeat(store: Store, tmp_path: Path) -> None:
     rows = [annotation(0, 2.0), annotation(1, 1.0), annotation(0, 1.0), annotation(0, 2.0, output_2="another")]
     (done,) = put_rows(store, tmp_path, rows)
@@ -269,3 +315,19 @@ def test_a_benchmark_of_another_kind_is_refused(store: Store, tmp_path: Path) ->
         put_rows(store, tmp_path, [annotation()], benchmark="mt-bench")
     with pytest.raises(UserError, match="give one of them"):
         put_rows(store, tmp_path, [annotation()], benchmark="alpaca-eval-1", version=1)
+
+
+def test_the_judge_of_imported_verdicts_says_them_again(store: Store, tmp_path: Path) -> None:
+    """Though half of the comparisons are asked in the other order than the one that an import is stored in."""
+    data = write_data(tmp_path / "data", 12)
+    rows = [
+        annotation(n, 1 + (n % 5) / 4, version=2, instruction=text, output_1=f"gpt4_1106_preview says {n}")
+        for n, text in enumerate(instructions(12))
+    ]
+    (done,) = put_rows(store, tmp_path, rows, data=data)
+    judge = tmp_path / "replay.yaml"
+    name = OF_VERSION[2][1]
+    judge.write_text(f"kind: recorded\ndescription: x\nstore: sqlite:///{tmp_path}/results.db\njudge: {name}\n")
+    benchmark = open_benchmark("alpaca-eval-2", data=data)
+    again = judge_run(store, done.run, benchmark, open_judge(str(judge)), Progress(quiet=True))
+    assert {score.metric: score.value for score in again.scores}["win-rate"] == figures(store, done.run)["win-rate"]

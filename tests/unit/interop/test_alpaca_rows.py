@@ -23,6 +23,13 @@ def test_a_file_is_what_its_content_says(name: str, tmp_path: Path) -> None:
     assert found.annotations[1].place == f"{tmp_path / name} row 2"
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_a_byte_order_mark_is_passed_over(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, [output()])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [[line.raw for line in lines] for lines in read_alpaca_rows([path]).outputs] == [[output()]]
+
+
 def test_the_first_generator_is_the_baseline(tmp_path: Path) -> None:
     (line,) = read_alpaca_rows([write(tmp_path / "a.json", [annotation(model="mine")])]).annotations
     assert (line.row.model, line.row.baseline) == ("mine", "text_davinci_003")
@@ -84,6 +91,12 @@ def test_what_is_no_annotation_is_refused_with_file_and_row(row: dict[str, Any],
         ("[1]", "row 1: expected a JSON object, found int."),
         ("[]", "holds no rows; expected an annotation"),
         ("", "holds no rows; expected an annotation"),
+        (
+            '{"instruction": {"0": "a"}, "output": {"0": "b"}, "generator": {"0": "m"}}',
+            "holds one JSON object; expected a list of rows, or JSON lines with a row on each.",
+        ),
+        ('{"columns": ["instruction"], "index": [0], "data": [["a"]]}', "holds one JSON object; expected a list"),
+        ('{\n  "instruction": "a",\n  "output": "b"\n}', "holds one JSON object; expected a list of rows"),
         ('{"instruction": "a", "output": "b"}', "row 1: key 'generator' is missing."),
         ('[{"instruction": "a", "output": ["b"], "generator": "m"}]', "row 1: output: Input should be a valid string"),
         (f'[{{"output": "a", "x": {"[" * 100_000}{"]" * 100_000}}}]', "malformed JSON: "),

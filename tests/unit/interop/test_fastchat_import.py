@@ -100,7 +100,7 @@ def test_answers_to_other_questions_are_no_baseline(store: Store, tmp_path: Path
             own,
             benchmark.questions,
             asked="mt-bench-mini",
-            compared="mt-bench-mini-pairwise",
+            also=["mt-bench-mini-pairwise"],
             origin=ORIGIN,
         )
 
@@ -147,7 +147,7 @@ def test_imported_answers_are_a_baseline_for_ones_own_model(store: Store, tmp_pa
     add_to_store(store, read_fastchat([write(tmp_path / "a.jsonl", rows)], benchmark))
     own = ModelSource("mine", "here", "sha256:mine")
     asked, compared = "mt-bench-mini", "mt-bench-mini-pairwise"
-    (rival,) = find_rivals(store, ["base"], own, benchmark.questions, asked=asked, compared=compared, origin=ORIGIN)
+    (rival,) = find_rivals(store, ["base"], own, benchmark.questions, asked=asked, also=[compared], origin=ORIGIN)
     assert {answers[1].text for answers in rival.answers.values()} == {"two"}
 
 

@@ -87,3 +87,35 @@ def test_a_stores_judgments_are_given_again(tmp_path: Path, tiny_model_dir: Path
     path.write_text(f"kind: recorded\ndescription: x\nstore: {url}\njudge: rubric\n")
     (judgment,) = open_judge(str(path)).grade([asked])
     assert judgment.score == 10
+
+
+def of_store(folder: Path, *said: tuple[Match, float | None]) -> Any:
+    """The judge of a store that holds these judgments."""
+    from zephyr_bench.records import Judgment
+    from zephyr_bench.store import RunStart, Store
+
+    url = f"sqlite:///{folder}/store.db"
+    with Store(url) as store:
+        store.put_model(fingerprint="sha256:a", name="a", location="here")
+        run = store.start_run(RunStart("b", "a", "sha256:a", "sha256:a", "j", "sha256:j"))
+        answers = {one.key: one for asked, _ in said for one in (*asked.answers, *(asked.rival or ()))}
+        run.add_answers((QUESTION, one) for one in answers.values())
+        run.add_judgments((asked, Judgment(asked.key("sha256:j"), "j", score, None, "said")) for asked, score in said)
+        run.finish("complete", [])
+    path = folder / "replay.yaml"
+    path.write_text(f"kind: recorded\ndescription: x\nstore: {url}\njudge: j\n")
+    return open_judge(str(path))
+
+
+def test_a_stores_comparison_of_one_order_tells_the_other_order_too(tmp_path: Path) -> None:
+    judge = of_store(tmp_path, (match("a", 1, "b"), 0.75), (match("a", 1, "c"), None))
+    turned, unread = judge.grade([match("b", 1, "a"), match("c", 1, "a")])
+    assert (turned.score, turned.reply, unread.score) == (0.25, "said", None)
+    assert turned.key == match("b", 1, "a").key(judge.fingerprint)
+    with pytest.raises(JudgeUnavailable, match="no record of 1"):
+        list(judge.grade([match("b", 1, "a", replicate=1)]))
+
+
+def test_of_both_orders_in_a_store_each_is_its_own(tmp_path: Path) -> None:
+    judge = of_store(tmp_path, (match("a", 1, "b"), 1.0), (match("b", 1, "a"), 1.0))
+    assert [told.score for told in judge.grade([match("a", 1, "b"), match("b", 1, "a")])] == [1.0, 1.0]
