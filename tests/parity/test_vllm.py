@@ -1,7 +1,8 @@
-"""Our engine over vLLM against our engine over transformers: the same model, greedy, in float32.
+"""Our engine over vLLM against our engine over transformers: the same model, greedy, in float32, by itself and in use.
 
 vLLM pins versions of its own, so it has an interpreter of its own, which ZEPHYR_BENCH_VLLM_PYTHON names (`make
-vllm-test` makes it); else this one, where vLLM is installed in it. The work is vllm_checks.py.
+vllm-test` makes it); else this one, where vLLM is installed in it. The work is vllm_checks.py, and of uses (a judge, a
+task of lm-eval's, a config of alpaca_eval) vllm_uses.py.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm_uses import judge_yaml
 
 from zephyr_bench.engines.locate import locate
 
@@ -23,6 +27,9 @@ VARIABLE = "ZEPHYR_BENCH_VLLM_PYTHON"
 # on a machine of two processors vLLM would keep one of them free, and more memory than it needs
 CPU = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
 TOLERANCE = 1e-3  # of a log-probability: other kernels add in another order
+SCORE = 5e-3  # of an expected score, 1 to 9
+# what pip installs as the command; vLLM starts its process by importing it again
+COMMAND = "import sys\nfrom zephyr_bench.cli import main\n\nif __name__ == '__main__':\n    sys.exit(main())\n"
 
 
 def _python() -> str | None:
@@ -30,21 +37,29 @@ def _python() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def found(embedded_model: str) -> dict[str, Any]:
-    python = _python()
-    if python is None:
+def python() -> str:
+    found = _python()
+    if found is None:
         pytest.skip(f"vLLM is not installed here, and {VARIABLE} names no interpreter that has it: make vllm-test")
-    script = ROOT / "tests" / "parity" / "vllm_checks.py"
-    environment = {**CPU, **os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    return found
+
+
+def _run(python: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [python, str(script), locate(embedded_model).location],
+        [python, *arguments],
         capture_output=True,
         text=True,
-        env=environment,
+        env={**CPU, **os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
         timeout=1500,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def found(python: str, embedded_model: str) -> dict[str, Any]:
+    done = _run(python, str(ROOT / "tests" / "parity" / "vllm_checks.py"), locate(embedded_model).location)
     told: dict[str, Any] = json.loads(done.stdout)  # and nothing else: vLLM's own messages go to stderr
     return told
 
@@ -69,3 +84,121 @@ def test_log_probabilities_are_those_of_transformers(found: dict[str, Any]) -> N
 def test_greedy_answers_are_those_of_transformers_but_for_near_ties(found: dict[str, Any]) -> None:
     print(f"{found['equal']} of {found['of']} answers equal, {found['second_turns']} of their second turns")
     assert found["equal"] >= found["of"] - 1, found["pairs"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("use", ["judged", "expected"])
+def test_a_judge_of_kind_vllm_says_what_the_same_yaml_of_kind_transformers_says(found: Any, use: str) -> None:
+    ours, theirs = _both(found, use)
+    assert len(ours) >= 10
+    _assert_few_differ(ours, theirs, _reply)
+    for key, one in ours.items():
+        other = theirs[key]
+        assert one[3] == other[3], "tokens of the prompt"
+        if _reply(one) == _reply(other):
+            assert (one[0] is None) == (other[0] is None), key
+            # of kind `expected` the scores are means over probabilities; else they are read from equal replies
+            assert one[0] is None or one[0] == pytest.approx(other[0], abs=SCORE if use == "expected" else 0), key
+    assert sum(one[0] is not None for one in ours.values()) >= 8
+
+
+@pytest.mark.slow
+def test_an_answer_too_long_for_a_judge_by_vllm_has_no_verdict_and_the_others_have_theirs(found: Any) -> None:
+    judged, compared = _both(found, "judged")[0], _both(found, "alpaca_eval_config")[0]["plain"]
+    for one in (judged["10"], judged["11"], compared["5"]):
+        assert one[:3] == [None, "", "the judge's prompt leaves no room for a reply"]
+        assert one[4] == 0
+
+
+@pytest.mark.slow
+def test_expected_scores_are_no_tokens(found: dict[str, Any]) -> None:
+    assert all(score is None or score != int(score) for score, *_ in _both(found, "expected")[0].values())
+
+
+@pytest.mark.slow
+def test_plain_texts_are_continued_as_by_transformers(found: dict[str, Any]) -> None:
+    ours, theirs = _both(found, "completed")
+    _assert_few_differ(ours, theirs, lambda one: one[:3])
+    for key, one in ours.items():
+        assert _furthest(one[3], theirs[key][3]) <= TOLERANCE, key
+    stopped = [one for key, one in ours.items() if key.endswith("/stop")]
+    assert all(one[1] == "stop" and "." not in one[0] and "\n\n" not in one[0] for one in stopped)
+
+
+@pytest.mark.slow
+def test_probabilities_are_those_before_temperature_and_top_p(found: dict[str, Any]) -> None:
+    ours, theirs = _both(found, "drawn")
+    for key, one in ours.items():
+        assert len(one) >= 20
+        assert _furthest(one, theirs[key]) <= TOLERANCE, key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["gsm8k", "leaderboard_ifeval"])
+def test_a_task_of_lm_eval_runs_by_vllm_and_is_not_asked_again(found: dict[str, Any], task: str) -> None:
+    ours, theirs = _both(found, "tasks")
+    if task not in ours:
+        pytest.skip(f"{VARIABLE}: {'; '.join(ours['lacking'])}")
+    assert ours[task]["texts"].keys() == theirs[task]["texts"].keys()
+    assert all(ours[task]["texts"].values())
+    assert ours[task]["scores"] == ours[task]["again"]
+    if ours[task]["texts"] == theirs[task]["texts"]:
+        assert ours[task]["scores"] == theirs[task]["scores"]
+    else:
+        _assert_few_differ(ours[task]["texts"], theirs[task]["texts"], str)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prompt", ["plain", "chat"])
+def test_a_config_of_alpaca_eval_for_vllm_judges_by_vllm(found: dict[str, Any], prompt: str) -> None:
+    ours, theirs = (both[prompt] for both in _both(found, "alpaca_eval_config"))
+    _assert_few_differ(ours, theirs, lambda one: one[1:2] + one[3:])
+    scores = [one[0] for number, one in ours.items() if number != "5"]
+    assert set(scores) <= {0.0, 1.0}, "no verdict"
+    if prompt == "plain":
+        assert set(scores) == {0.0, 1.0}, "of one side only"
+        assert all(one[0] == theirs[key][0] for key, one in ours.items() if _reply(one) == _reply(theirs[key]))
+
+
+@pytest.mark.slow
+def test_the_command_answers_and_judges_by_vllm_one_after_the_other(
+    python: str, embedded_model: str, tmp_path: Path
+) -> None:
+    """Each takes the memory for itself. What is there already starts nothing."""
+    location = locate(embedded_model).location
+    (tmp_path / "zephyr-bench").write_text(COMMAND)
+    command = [str(tmp_path / "zephyr-bench"), "mtbench", "--benchmark", "mt-bench-mini", "--limit", "1", "--quiet"]
+    command += ["--model", location, "--engine", "vllm", "--store", f"sqlite:///{tmp_path}/store.db"]
+    command += ["--judge", judge_yaml("vllm", location, tmp_path / "judges", expected=True), "--format", "json"]
+    outputs, seconds = [], []
+    for _ in range(2):
+        begun = time.perf_counter()
+        outputs.append([{**score, "run": None} for score in json.loads(_run(python, *command).stdout)])
+        seconds.append(time.perf_counter() - begun)
+    print(f"{seconds[0]:.0f} s, and {seconds[1]:.0f} s from the store")
+    assert seconds[1] < seconds[0] / 2
+    first, again = outputs
+    assert first == again
+    assert first[0]["value"] is not None
+
+
+def _both(found: dict[str, Any], use: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    return found["uses"]["vllm"][use], found["uses"]["transformers"][use]
+
+
+def _reply(one: list[Any]) -> str:
+    return str(one[1])
+
+
+def _assert_few_differ(ours: dict[str, Any], theirs: dict[str, Any], part: Callable[[Any], Any]) -> None:
+    """One of them at most, as two tokens may be all but equally likely."""
+    assert ours.keys() == theirs.keys()
+    differ = {key: (part(theirs[key]), part(one)) for key, one in ours.items() if part(one) != part(theirs[key])}
+    assert len(differ) <= 1, differ
+
+
+def _furthest(one: dict[str, float], other: dict[str, float]) -> float:
+    """The largest difference of log-probabilities of the same text; but for the last place all are the same."""
+    shared = one.keys() & other.keys()
+    assert len(shared) >= min(len(one), len(other)) - 1
+    return max(abs(one[text] - other[text]) for text in shared)

@@ -1,22 +1,29 @@
 """Run by an interpreter that has vLLM: `python tests/parity/vllm_checks.py MODEL_DIRECTORY`.
 
 Out: one JSON object on stdout. `failed` holds the conformance checks that failed, each with its reason; `pairs` holds
-what engine transformers and engine vllm answered, turn by turn; the rest is numbers about them. It imports no pytest,
-so that the interpreter needs little beside vLLM.
+what engine transformers and engine vllm answered, turn by turn; `uses` what vllm_uses.py did by either; the rest is
+numbers about them. It imports no pytest, so that the interpreter needs little beside vLLM and zephyr-bench's own needs.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # as pytest has it
+
+from vllm_uses import uses
+
+from zephyr_bench.engines import vllm_engine
 from zephyr_bench.engines.locate import locate
-from zephyr_bench.engines.protocol import Engine, EngineOptions
+from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
 from zephyr_bench.engines.transformers_engine import TransformersEngine
 from zephyr_bench.engines.vllm_engine import VllmEngine
 from zephyr_bench.records import Generation, GenerationRequest, Message, Sampling
@@ -52,9 +59,11 @@ def main(location: str) -> dict[str, Any]:
     begun = time.perf_counter()
     ours = _dialogues(kept)
     seconds = time.perf_counter() - begun
+    used = {"vllm": _used_with(kept, location)}
     VllmEngine.close(kept)
     failed |= _failed(lambda: VllmEngine(source, OPTIONS), NEW_ENGINES)
     theirs = _dialogues(TransformersEngine(source, OPTIONS))
+    used["transformers"] = _used("transformers", location)
     firsts = [key for key in theirs if key.startswith("1/")]
     return {
         "versions": {"torch": version("torch"), "transformers": version("transformers"), "vllm": _vllm_version()},
@@ -67,8 +76,29 @@ def main(location: str) -> dict[str, Any]:
         "same_prompts": all(ours[key].prompt_tokens == theirs[key].prompt_tokens for key in firsts),
         "second_turns": sum(ours[key].text == theirs[key].text for key in theirs if key not in firsts),
         "seconds": round(seconds, 1),
+        "uses": used,
         "pairs": {key: [theirs[key].text, ours[key].text] for key in theirs},
     }
+
+
+def _used_with(kept: KeptOpen, location: str) -> dict[str, Any]:
+    """Whatever is opened there by name is this engine, as far as nobody could tell by an answer."""
+
+    def opened(source: ModelSource, options: EngineOptions) -> VllmEngine:
+        other = VllmEngine(source, options)
+        assert other.fingerprint == kept.fingerprint, f"another engine is asked for: {source}, {options}"
+        return kept
+
+    vllm_engine.VllmEngine = opened  # type: ignore[assignment,misc]
+    try:
+        return _used("vllm", location)
+    finally:
+        vllm_engine.VllmEngine = VllmEngine  # type: ignore[misc]
+
+
+def _used(kind: str, location: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return uses(kind, location, Path(folder))
 
 
 def _failed(make: Callable[[], Engine], checks: Any) -> Iterator[tuple[str, str]]:
