@@ -66,11 +66,12 @@ def evaluated(
 
 
 def loaded(
-    leaves: Sequence[tuple[Leaf, int | None]], *, name: str, place: Callable[[str], Path | None]
+    leaves: Sequence[tuple[Leaf, int | None]], *, name: str, place: Callable[[str], tuple[Path, str] | None]
 ) -> dict[str, Any]:
     """lm-eval's task objects, with their data: each leaf with its shots, None where lm-eval's own.
 
-    `place` is where a data set lies, if not on the hub. Raises UserError for data that can't be loaded.
+    `place` is where a data set lies, with the fingerprint of what it holds; None where on the hub. Raises UserError
+    for data that can't be loaded.
     """
     _hush()
     punkt.let_nltk_find_it()
@@ -80,9 +81,10 @@ def loaded(
         wanted: dict[str, Any] = {**leaf.overrides, "task": leaf.name}
         if shots is not None:
             wanted["num_fewshot"] = shots
-        if (folder := place(leaf.data or "")) is not None:
+        if (found_at := place(leaf.data or "")) is not None:
+            folder, content = found_at
             own = leaf.declared.get("dataset_kwargs") or {}
-            wanted |= {"dataset_path": str(folder), "dataset_kwargs": {**own, "cache_dir": _datasets_cache()}}
+            wanted |= {"dataset_path": str(folder), "dataset_kwargs": {**own, "cache_dir": _datasets_cache(content)}}
         try:
             # a group of ours: the one public way to load lm-eval's tasks with keys of theirs overridden
             with lm_evals_chance():
@@ -102,11 +104,14 @@ def loaded(
     return found
 
 
-def _datasets_cache() -> str:
-    """Our own cache of prepared data sets: the same files give the same entry from any working directory."""
+def _datasets_cache(content: str) -> str:
+    """Our own cache of prepared data sets, a folder for each content: the same from any working directory.
+
+    Offline, datasets knows files by their names, and would give another folder's rows for those of the same names.
+    """
     from platformdirs import user_cache_path
 
-    return str(user_cache_path("zephyr-bench") / "datasets")
+    return str(user_cache_path("zephyr-bench") / "datasets" / content.removeprefix("sha256:"))
 
 
 def _hush() -> None:

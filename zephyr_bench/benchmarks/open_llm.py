@@ -55,6 +55,7 @@ class OpenLlm:
         self._chat_template = chat_template  # None: as declared, where there is one
         own = [folder / spec.data] if spec.data else []
         self._data = [*([data] if data else []), *own]
+        self._contents: dict[str, str] = {}  # fingerprints of data sets, each read once
 
     def missing(self) -> list[str]:
         absent = [f"data folder {folder} does not exist" for folder in self._data if not folder.is_dir()]
@@ -96,7 +97,7 @@ class OpenLlm:
         data_sets = dict.fromkeys(name for task in self.tasks for name in task.data_sets)
         return {
             "tasks": [task.protocol() for task in self.tasks],
-            "data": {name: self._data_fingerprint(name) for name in data_sets},
+            "data": {name: place[1] if (place := self._place(name)) else None for name in data_sets},
             "lm_eval": version("lm_eval"),
             "chat_template": self._by_default if self._chat_template is None else self._chat_template,
             "fewshot_seed": FEWSHOT_SEED,
@@ -114,7 +115,7 @@ class OpenLlm:
         """One a row and metric; of a row with several parts (IFEval's instructions) one a part, its number the turn."""
         fitted = self.fitted(job.engine)
         leaves = [(leaf, task.shots) for task in self.tasks for leaf in self._leaves[task.task]]
-        tasks = lm_eval_run.loaded(leaves, name=self.name, place=self._local)
+        tasks = lm_eval_run.loaded(leaves, name=self.name, place=self._place)
         for leaf, task in tasks["tasks"].items():
             self._check_metrics(leaf, task)
         rows = lm_eval_run.evaluated(
@@ -191,12 +192,16 @@ class OpenLlm:
         """The folder of a hub data set below one of the data folders."""
         return next((folder / name for folder in self._data if name and (folder / name).is_dir()), None)
 
-    def _data_fingerprint(self, name: str) -> str | None:
+    def _place(self, name: str) -> tuple[Path, str] | None:
+        """Where a data set lies here, and the fingerprint of what it holds."""
         folder = self._local(name)
         if folder is None:
             return None
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        return fingerprint({str(path.relative_to(folder)): file_sha256(path) for path in files})
+        if name not in self._contents:
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+            self._contents[name] = fingerprint(hashes)
+        return folder, self._contents[name]
 
 
 def _counted_as(task: TaskSpec, row: lm_eval_run.Row) -> str | None:

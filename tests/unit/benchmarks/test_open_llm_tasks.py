@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval_data import write_data
 
-from zephyr_bench.benchmarks import open_benchmark
+from zephyr_bench.benchmarks import lm_eval_run, open_benchmark
 from zephyr_bench.benchmarks.lm_eval_index import look_up
 from zephyr_bench.benchmarks.open_llm import OpenLlm
 from zephyr_bench.errors import UserError
@@ -66,3 +68,26 @@ def test_a_tasks_own_metrics_leave_out_what_is_no_mean_over_rows() -> None:
     known = look_up("mrpc")  # of GLUE: acc, and f1 over all rows
     assert known is not None
     assert known.leaves("mrpc")[0].metrics == ("acc",)
+
+
+def first_question(data: Path) -> str:
+    """Of GSM8K's test rows, as lm-eval loads them."""
+    benchmark = suite(tasks=["gsm8k"], data=data)
+    leaves = [(leaf, task.shots) for task in benchmark.tasks for leaf in task.declared()]
+    content = benchmark.protocol(None)["data"]["openai/gsm8k"]
+    place = {"openai/gsm8k": (data / "openai/gsm8k", content)}.get
+    (task,) = lm_eval_run.loaded(leaves, name=benchmark.name, place=place)["tasks"].values()
+    return str(next(iter(task.test_docs()))["question"])
+
+
+def test_rows_are_the_folders_own_though_another_has_files_of_the_same_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    one, other = write_data(tmp_path / "one"), write_data(tmp_path / "other")
+    rows = other / "openai/gsm8k/test.jsonl"
+    rows.write_text(rows.read_text().replace("A shelf", "A table"))
+    assert first_question(one).startswith("A shelf")
+    assert first_question(other).startswith("A table")
+    rows.write_text(rows.read_text().replace("A table", "A chest"))
+    assert first_question(other).startswith("A chest")
