@@ -60,3 +60,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if close:
         return f" Did you mean {' or '.join(close)}?"
     return f" Known: {', '.join(known)}." if known else ""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says in its first line, or what kind it is where it says nothing."""
+    told = str(error).strip()
+    return told.splitlines()[0] if told else type(error).__name__

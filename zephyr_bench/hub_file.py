@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from zephyr_bench.errors import UserError
+from zephyr_bench.errors import UserError, first_line
 from zephyr_bench.fingerprint import file_sha256
 from zephyr_bench.hub import reachable
 from zephyr_bench.written_file import write_bytes, write_text
@@ -51,7 +51,7 @@ def download(repo: str, path: str) -> Path:
     try:
         return Path(hf_hub_download(repo, path, repo_type="dataset"))
     except (OSError, ValueError) as error:  # huggingface_hub's errors derive from these
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"{path} of {repo} can't be fetched from the hub ({reason}); go online, or name a folder that holds "
             f"{repo}/{path} by --data."
@@ -76,7 +76,7 @@ def _fetch_all(repo: str, folder: Path) -> list[Path]:
     try:
         snapshot_download(repo, repo_type="dataset", local_dir=folder)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"{repo} can't be fetched from the hub ({reason}); run the same command again to go on."
         ) from None

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from zephyr_bench.errors import UserError
+from zephyr_bench.errors import UserError, first_line
 from zephyr_bench.fingerprint import file_sha256
 from zephyr_bench.hub import reachable
 from zephyr_bench.recipe import Entry
@@ -83,7 +83,7 @@ class PublishedFile(Entry):
         try:
             return Path(hf_hub_download(self.hub.repo, self.hub.path, repo_type=self.hub.type))
         except (OSError, ValueError) as error:  # huggingface_hub's errors derive from these
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise UserError(
                 f"{self.hub.path} of {self.hub.repo} can't be fetched from the hub ({reason}); {install} instead."
             ) from None

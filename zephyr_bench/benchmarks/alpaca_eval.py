@@ -16,6 +16,7 @@ from zephyr_bench.benchmarks.alpaca_published import AlpacaEvalSpec, Published
 from zephyr_bench.benchmarks.alpaca_scores import (
     LENGTH_CONTROLLED,
     PREFERENCE,
+    LengthControl,
     alpaca_scores,
     length_control,
     pair_facts,
@@ -167,8 +168,11 @@ class AlpacaEval:
         if pairs := compared_pairs(given):
             return pairs
         self._check_another(given.model)
-        compared = self._compared(None)
-        return paired(lone_answers(given), compared, benchmark=self.name, allow_missing=self._allow_missing)
+        return self.paired(lone_answers(given))
+
+    def paired(self, answers: Sequence[tuple[Question, Answer]]) -> list[Pair]:
+        """Each beside the one that it is to be compared with. Raises UserError for answers that don't fit."""
+        return paired(answers, self._compared(None), benchmark=self.name, allow_missing=self._allow_missing)
 
     def _judged(self, job: Job, pairs: Sequence[Pair]) -> Iterator[SampleScore]:
         baseline = pairs[0].baseline.model if pairs else self.baseline
@@ -191,22 +195,22 @@ class AlpacaEval:
 
     def aggregate(self, samples: Sequence[SampleScore]) -> list[Score]:
         """Length-controlled where no sample says why not."""
-        promised = self._spec.length_control is not None
-        if not promised or any(sample.metric == LENGTH_CONTROLLED for sample in samples):
-            return alpaca_scores(samples, None)
-        return alpaca_scores(samples, self.published.length_control)
+        return alpaca_scores(samples, self._control_of(samples))
 
     def aggregate_file(self, samples: Sequence[SampleScore]) -> list[Score]:
         """As `aggregate`, of a file's rows in its order; where the instructions are not at hand, an instruction's place
         among the difficulties is its row's: alpaca_eval's own rule."""
+        control = self._control_of(samples)
+        if control is not None and not control.places:
+            rows = dict.fromkeys(sample.question for sample in samples if sample.metric == PREFERENCE)
+            known = len(control.gamed.difficulties)
+            control = replace(control, places={question: place for place, question in enumerate(rows) if place < known})
+        return alpaca_scores(samples, control)
+
+    def _control_of(self, samples: Sequence[SampleScore]) -> LengthControl | None:
         promised = self._spec.length_control is not None
-        if not promised or any(sample.metric == LENGTH_CONTROLLED for sample in samples):
-            return alpaca_scores(samples, None)
-        control = self.published.length_control
-        rows = [sample.question for sample in samples if sample.metric == PREFERENCE]
-        known = len(control.gamed.difficulties)
-        in_order = {question: place for place, question in enumerate(dict.fromkeys(rows)) if place < known}
-        return alpaca_scores(samples, control if control.places else replace(control, places=in_order))
+        told = any(sample.metric == LENGTH_CONTROLLED for sample in samples)
+        return self.published.length_control if promised and not told else None
 
 
 def no_length_control(reason: str) -> SampleScore:
@@ -215,7 +219,7 @@ def no_length_control(reason: str) -> SampleScore:
 
 
 def _grade_in_both_orders(job: Job, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, PairVerdict]]:
-    by_answer = {pair.answer.key: pair for pair in pairs}
+    by_answer = {(pair.answer.key, pair.replicate): pair for pair in pairs}
     matches = [Match(p.question, 1, (p.answer,), rival=(p.baseline,), replicate=p.replicate) for p in pairs]
     for match, verdict in grade_pairs(job, matches):
-        yield by_answer[match.answers[0].key], verdict
+        yield by_answer[match.answers[0].key, match.replicate], verdict

@@ -23,7 +23,7 @@ from zephyr_bench.benchmarks.lm_eval_chance import (
     repeatable_language_detection,
 )
 from zephyr_bench.benchmarks.lm_eval_index import Leaf
-from zephyr_bench.errors import UserError
+from zephyr_bench.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def loaded(
             with lm_evals_chance():
                 made = leaf.manager.load([{"group": name, "task": [wanted]}])
         except (OSError, ValueError, ImportError) as error:  # what datasets raises for absent or broken data
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise UserError(
                 f"{name}: the data of its tasks can't be loaded ({reason}); "
                 "name a folder in the hub's layout with --data."

@@ -204,8 +204,7 @@ def _run_outputs(
     if lacking := [*benchmark_parts([asked]), *judge_parts([by]), *unfit_for(by, paired=True)]:
         raise MissingParts(f"{asked.name} on {file}", lacking)
     with Store(store) as results:
-        allowed = chosen.get("allow_missing", False)
-        outcome = judge_outputs(results, plan, asked, by, Progress(quiet=quiet), allow_missing=allowed)
+        outcome = judge_outputs(results, plan, asked, by, Progress(quiet=quiet))
         typer.echo(render_run(results, outcome.run, output.value), nl=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,7 @@ from zephyr_bench.errors import UserError
 if TYPE_CHECKING:
     from zephyr_bench.interop.imported_runs import Imported
     from zephyr_bench.interop.lm_eval_import import ImportedScores
+    from zephyr_bench.store import Store
 
 importing = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Read other harnesses' results into the store, as runs."
@@ -172,11 +173,8 @@ def to_fastchat(
 ) -> None:
     """Write runs as FastChat's files: question.jsonl, model_answer/ and model_judgment/."""
     from zephyr_bench.interop.fastchat_export import export_fastchat
-    from zephyr_bench.store import Store
 
-    with Store(o.existing_store(store)) as results:
-        written = export_fastchat(results, runs, folder)
-    typer.echo(_written(written, output), nl=False)
+    _export(export_fastchat, runs, folder, store, output)
 
 
 @exporting.command("alpaca-eval")
@@ -188,11 +186,8 @@ def to_alpaca_eval(
 ) -> None:
     """Write runs as alpaca_eval's files: model_outputs, annotations and the baseline's outputs."""
     from zephyr_bench.interop.alpaca_export import export_alpaca_eval
-    from zephyr_bench.store import Store
 
-    with Store(o.existing_store(store)) as results:
-        written = export_alpaca_eval(results, runs, folder)
-    typer.echo(_written(written, output), nl=False)
+    _export(export_alpaca_eval, runs, folder, store, output)
 
 
 @exporting.command("lm-eval")
@@ -204,18 +199,26 @@ def to_lm_eval(
 ) -> None:
     """Write runs of lm-eval's tasks as its files: MODEL/results_TIME.json and MODEL/samples_TASK_TIME.jsonl."""
     from zephyr_bench.interop.lm_eval_export import export_lm_eval
+
+    _export(export_lm_eval, runs, folder, store, output)
+
+
+def _export(
+    write: Callable[[Store, Sequence[str], Path], Mapping[Path, int]],
+    runs: Sequence[str],
+    folder: Path,
+    store: str,
+    output: o.Format,
+) -> None:
+    """Write the files, and tell which and how many rows each has."""
+    from zephyr_bench.reports.render import render_records, render_table
     from zephyr_bench.store import Store
 
     with Store(o.existing_store(store)) as results:
-        written = export_lm_eval(results, runs, folder)
-    typer.echo(_written(written, output), nl=False)
-
-
-def _written(written: Mapping[Path, int], output: o.Format) -> str:
-    from zephyr_bench.reports.render import render_records, render_table
-
+        written = write(results, runs, folder)
     if output in (o.Format.json, o.Format.csv):
         records = [{"file": str(path), "rows": rows} for path, rows in written.items()]
-        return render_records(records, ("file", "rows"), output.value)
+        typer.echo(render_records(records, ("file", "rows"), output.value), nl=False)
+        return
     cells = [[str(path), str(rows)] for path, rows in written.items()]
-    return render_table(("file", "rows"), cells, output.value, numeric=[1])
+    typer.echo(render_table(("file", "rows"), cells, output.value, numeric=[1]), nl=False)

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 from zephyr_bench.engines.protocol import EngineOptions
-from zephyr_bench.errors import UserError, did_you_mean
+from zephyr_bench.errors import UserError, did_you_mean, first_line
 
 _DTYPES = ("float32", "bfloat16", "float16")
 # keys and values of a layer are all that our cache holds; recurrent states are something else
@@ -153,7 +153,7 @@ def readable(what: str, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except broken as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"{what} can't be loaded: {reason}") from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from zephyr_bench.engines.file_hashes import remembered_sha256
 from zephyr_bench.engines.protocol import ModelSource
-from zephyr_bench.errors import UserError, did_you_mean
+from zephyr_bench.errors import UserError, did_you_mean, first_line
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.recipe import packaged_models
 
@@ -156,7 +156,7 @@ def _ask_hub(repo: str) -> ModelSource:
     except RepositoryNotFoundError:
         raise UserError(f"model {repo}: neither a directory here nor a public model on the hub.") from None
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"model {repo}: the hub refused or broke off ({reason}); try again, or pass a directory."
         ) from None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from zephyr_bench.benchmarks.alpaca_eval import AlpacaEval
-from zephyr_bench.benchmarks.alpaca_pairs import paired
 from zephyr_bench.benchmarks.evaluate import Outcome
 from zephyr_bench.benchmarks.rejudge import judge_run
 from zephyr_bench.errors import UserError
 from zephyr_bench.interop.alpaca_benchmarks import Choice
 from zephyr_bench.interop.alpaca_import import read_alpaca_eval
-from zephyr_bench.interop.imported_runs import AnsweredRun, Plan, add_answers_alone, imported_model
+from zephyr_bench.interop.imported_runs import Plan, add_answers_alone, imported_model
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.progress import Progress
 from zephyr_bench.store import Store
@@ -30,18 +29,10 @@ def read_outputs_of_one(file: Path, choice: Choice) -> Plan:
     return plan
 
 
-def judge_outputs(
-    store: Store, plan: Plan, benchmark: AlpacaEval, judge: Judge, progress: Progress, *, allow_missing: bool
-) -> Outcome:
+def judge_outputs(store: Store, plan: Plan, benchmark: AlpacaEval, judge: Judge, progress: Progress) -> Outcome:
     """Raises UserError for outputs that are not for the benchmark's instructions, and then stores nothing of them."""
     (run,) = plan.answered
     chosen = benchmark.with_answers(store, imported_model(run.model), None)
-    check_outputs(run, chosen, allow_missing=allow_missing)
+    chosen.paired(list(run.answers.values()))
     imported = add_answers_alone(store, run)
     return judge_run(store, imported.run, chosen, judge, progress)
-
-
-def check_outputs(run: AnsweredRun, benchmark: AlpacaEval, *, allow_missing: bool) -> None:
-    """Raises UserError for an instruction with several outputs, one that isn't the benchmark's, or one without."""
-    asked = benchmark.published.pairs
-    paired(list(run.answers.values()), asked, benchmark=benchmark.name, allow_missing=allow_missing)

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from zephyr_bench.errors import UserError
+from zephyr_bench.errors import UserError, first_line
 from zephyr_bench.expectations import parse_checks
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.recipe import DataSource, Recipe
@@ -176,7 +176,7 @@ def _hub_rows(name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         loaded = datasets.load_dataset(name, split=split)
     except (OSError, ValueError, RuntimeError) as error:  # what datasets and the hub's client raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"data set {name}, split {split}, can't be loaded from the hub: {reason}") from None
     for number, row in enumerate(loaded, start=1):
         yield f"{name} ({split}) row {number}", row
