@@ -24,7 +24,6 @@ import json
 import logging
 import os
 import shutil
-import statistics
 import sys
 import time
 import tracemalloc
@@ -35,6 +34,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
+
+from ratio_row import HEAD, Row
 
 HERE = Path(__file__).resolve().parent
 sys.path = [place for place in sys.path if Path(place).resolve() != HERE]  # or this script is found for the package
@@ -79,33 +80,6 @@ FULL = Size(models=20, rounds=5)
 QUICK = Size(models=4, rounds=2)
 
 
-@dataclass(frozen=True)
-class Row:
-    """`pairs`: (ours, peer) of each round, in `unit`, the less the better."""
-
-    name: str
-    unit: str
-    pairs: Sequence[tuple[float, float]]
-    target: float
-
-    @property
-    def ratio(self) -> float:
-        """Above 1 where ours is faster; the median of the pairs."""
-        return statistics.median(peer / ours for ours, peer in self.pairs)
-
-    def told(self) -> dict[str, Any]:
-        ours, peer = (statistics.median(side) for side in zip(*self.pairs, strict=True))
-        return {"name": self.name, "ours": ours, "peer": peer, "ratio": self.ratio, "target": self.target}
-
-    def line(self) -> str:
-        ours, peer = ("".join(f"{of(side):8.4g}" for of in SHOWN) for side in zip(*self.pairs, strict=True))
-        met = "met" if self.ratio >= self.target else "missed"
-        return f"{self.name:20}{self.unit:>16}{ours}   {peer}{self.ratio:9.2f}{self.target:8g}  {met}"
-
-
-SHOWN: tuple[Callable[[Sequence[float]], float], ...] = (min, statistics.median, max)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print rows for machines on stdout")
@@ -123,7 +97,7 @@ def main() -> None:
         print(remark, file=sys.stderr)
         return
     print(f"{size.models} models, {INSTRUCTIONS} annotations each, {size.rounds} rounds")
-    print(f"{'':36}{'ours min  median     max':>24}   {'peer min  median     max':>24}    ratio  target")
+    print(HEAD)
     print(*(row.line() for row in rows), remark, sep="\n")
 
 
@@ -191,7 +165,7 @@ def aggregate(size: Size, folder: Path) -> list[Row]:
         ("aggregate-20x805", make_leaderboard, size.rounds, 10.0),
         ("aggregate-metrics", recompute, size.rounds, 1.0),
     ):
-        rows.append(Row(name, "ms a model", alternating(ours, theirs, rounds=rounds, models=size.models), target))
+        rows.append(Row(name, "ms a model", alternating(ours, theirs, rounds=rounds, models=size.models), target, True))
     rows.append(memory(ours, size.models))
     return rows
 
@@ -204,7 +178,7 @@ def memory(aggregate: Callable[[int], object], models: int) -> Row:
         aggregate(count)
         held.append(tracemalloc.get_traced_memory()[1] / 2**20)
         tracemalloc.stop()
-    return Row("aggregate-memory", "MiB", [(held[0], held[1])], 0.8)
+    return Row("aggregate-memory", "MiB", [(held[0], held[1])], 0.8, True)
 
 
 METRIC: dict[str, Any] = {
@@ -325,7 +299,9 @@ def length_control(size: Size, folder: Path) -> Row:
         return [figures(metrics) for metrics in controlled]
 
     check_alike(ours(), theirs())  # warms both, too
-    return Row("length-control", "ms a model", alternating(ours, theirs, rounds=size.rounds, models=size.models), 1.0)
+    return Row(
+        "length-control", "ms a model", alternating(ours, theirs, rounds=size.rounds, models=size.models), 1.0, True
+    )
 
 
 def annotations(seed: int) -> list[Annotation]:

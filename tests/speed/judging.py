@@ -31,7 +31,6 @@ import os
 import random
 import resource
 import runpy
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +43,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from judging_server import MARK, Served, serving
+from ratio_row import HEAD, Row
 
 from zephyr_bench import catalogue
 from zephyr_bench.benchmarks import open_benchmark
@@ -98,34 +98,6 @@ class Measured:
         return self.cpu_seconds / len(self.verdicts) * 1e6
 
 
-@dataclass(frozen=True)
-class Row:
-    """`pairs`: (ours, peer) of each round, in `unit`."""
-
-    name: str
-    unit: str
-    pairs: Sequence[tuple[float, float]]
-    target: float
-    less_is_better: bool
-
-    @property
-    def ratio(self) -> float:
-        """Above 1 where ours is better; the median of the pairs."""
-        return statistics.median(peer / ours if self.less_is_better else ours / peer for ours, peer in self.pairs)
-
-    def told(self) -> dict[str, Any]:
-        ours, peer = (statistics.median(side) for side in zip(*self.pairs, strict=True))
-        return {"name": self.name, "ours": ours, "peer": peer, "ratio": self.ratio, "target": self.target}
-
-    def line(self) -> str:
-        ours, peer = ("".join(f"{of(side):8.4g}" for of in SHOWN) for side in zip(*self.pairs, strict=True))
-        met = "met" if self.ratio >= self.target else "missed"
-        return f"{self.name:20}{self.unit:>16}{ours}   {peer}{self.ratio:9.2f}{self.target:8g}  {met}"
-
-
-SHOWN: tuple[Callable[[Sequence[float]], float], ...] = (min, statistics.median, max)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print rows for machines on stdout")
@@ -148,7 +120,7 @@ def main() -> None:
         f"{size.models * 160} judgments a measurement (rerun: {size.rerun}), {size.concurrency} at once, "
         f"{LATENCY:g} s a reply"
     )
-    print(f"{'':36}{'ours min  median     max':>24}   {'peer min  median     max':>24}    ratio  target")
+    print(HEAD)
     print(*(row.line() for row in rows), *remarks, sep="\n")
 
 
