@@ -17,7 +17,7 @@ import torch
 from zephyr_bench.engines import kv_cache
 from zephyr_bench.engines.loading import Batching, LoadedModel
 from zephyr_bench.engines.protocol import CompletionRequest
-from zephyr_bench.engines.rows import Begun, Follow, Queue, Row, Rows, common_beginning, groups
+from zephyr_bench.engines.rows import Begun, Follow, Queue, Row, Rows, common_beginning, groups, share_beginnings
 from zephyr_bench.engines.sampling import choose, likeliest
 from zephyr_bench.engines.token_texts import told_tokens
 from zephyr_bench.records import Generation
@@ -60,7 +60,9 @@ def decode(
     """
     rows = Rows(then, max_length)
     queue = Queue()
-    for row in map(rows.row, requests):
+    first = [rows.row(request) for request in requests]
+    share_beginnings([row for row in first if row.limit > 0], room=loaded.batching.begun_tokens)
+    for row in first:
         if row.limit > 0:
             queue.add(row)
         else:
@@ -154,6 +156,9 @@ def _read_prompts(loaded: LoadedModel, rows: list[Row]) -> tuple[_Batch, torch.T
         ids[number, new - len(tail) :] = torch.tensor(tail)
     mask = _mask([len(row.prompt) for row in rows], columns)
     ids, mask = ids.to(loaded.device), mask.to(loaded.device)
+    for row in rows:
+        if row.begun and row.begun.shared and row.begun.columns is None and (row.known is None or row.begins_others):
+            row.begun.columns = _read_beginning(loaded, row.begun.shared)
     cache = kv_cache.new_cache()
     if columns > new:
         begun = [row.begun.columns if row.begun else None for row in rows]
@@ -171,6 +176,15 @@ def _read_prompts(loaded: LoadedModel, rows: list[Row]) -> tuple[_Batch, torch.T
         if row.known and row.begins_others:
             row.kept = kv_cache.columns_of(cache, number, columns - len(row.prompt), len(row.prompt))
     return _Batch(rows, columns, _Computed(cache, mask, ids[:, -1])), output.logits[:, -1]
+
+
+@torch.inference_mode()
+def _read_beginning(loaded: LoadedModel, tokens: tuple[int, ...]) -> kv_cache.Columns:
+    """By itself, so that its numbers hang on nothing else."""
+    cache = kv_cache.new_cache()
+    ids = torch.tensor([tokens], device=loaded.device)
+    loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, **loaded.last_logits_only)
+    return kv_cache.columns_of(cache, 0, 0, len(tokens))
 
 
 def _mask(lengths: list[int], columns: int) -> torch.Tensor:

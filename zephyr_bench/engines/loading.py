@@ -27,6 +27,8 @@ _BEGUN_SHARE = 3  # a third as much again as the batch's keys and values
 _CPU_FORWARD_TOKENS = 4096
 _CPU_PROMPT_TOKENS = 1024  # more are read slower, and need more padding
 _GPU_FORWARD_TOKENS = 32768
+_CPU_TREE_TOKENS = 256  # more don't multiply faster, and look at more keys that aren't theirs
+_GPU_TREE_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Batching:
 
     rows: int
     kv_tokens: int  # rows times columns of the key-value cache
-    forward_tokens: int  # rows times columns of one forward pass that scores
+    forward_tokens: int  # rows times columns of one forward pass that scores in groups
+    tree_tokens: int  # of one that scores along a tree
     prompt_tokens: int  # rows times columns of one that reads prompts
     begun_tokens: int  # whose keys and values are held, outside any batch, for prompts that begin with them
 
@@ -53,6 +56,7 @@ class LoadedModel:
     device: Any  # torch.device
     end_tokens: frozenset[int]
     batching: Batching
+    scores_along_trees: bool | None = None  # whether the architecture can; found out at the first score
 
     @cached_property
     def last_logits_only(self) -> dict[str, Any]:
@@ -183,6 +187,7 @@ def config_ends(location: str, options: EngineOptions) -> frozenset[int]:
 def _batching(model: Any, options: EngineOptions) -> Batching:
     on_gpu = model.device.type == "cuda"
     forward_tokens = _GPU_FORWARD_TOKENS if on_gpu else _CPU_FORWARD_TOKENS
+    tree_tokens = _GPU_TREE_TOKENS if on_gpu else _CPU_TREE_TOKENS
     prompt_tokens = _GPU_FORWARD_TOKENS if on_gpu else _CPU_PROMPT_TOKENS
     kv_bytes = _CPU_KV_BYTES
     if on_gpu:
@@ -193,9 +198,9 @@ def _batching(model: Any, options: EngineOptions) -> Batching:
     kv_tokens = kv_bytes // _kv_bytes_per_token(model)
     begun_tokens = kv_tokens // _BEGUN_SHARE
     if options.batch_size is not None:
-        return Batching(options.batch_size, 1 << 62, forward_tokens, prompt_tokens, begun_tokens)
+        return Batching(options.batch_size, 1 << 62, forward_tokens, tree_tokens, prompt_tokens, begun_tokens)
     rows = _GPU_ROWS if on_gpu else _CPU_ROWS
-    return Batching(rows, kv_tokens, forward_tokens, prompt_tokens, begun_tokens)
+    return Batching(rows, kv_tokens, forward_tokens, tree_tokens, prompt_tokens, begun_tokens)
 
 
 def _kv_bytes_per_token(model: Any) -> int:

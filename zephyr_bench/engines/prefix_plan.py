@@ -25,7 +25,7 @@ class Group:
 def plan(sequences: Sequence[tuple[int, ...]]) -> list[Group]:
     """Groups that hold every sequence once and cost the fewest tokens, found over the sorted sequences.
 
-    No sequence may be a prefix of another (see `absorb`). Sequences that share nothing worth it form
+    For scoring no sequence may be a prefix of another (see `absorb`). Sequences that share nothing worth it form
     one last group.
     """
     order = sorted(range(len(sequences)), key=lambda number: sequences[number])

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import random
 from bisect import insort_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from zephyr_bench.engines.kv_cache import Columns
+from zephyr_bench.engines.prefix_plan import plan
 from zephyr_bench.engines.protocol import CompletionRequest
 from zephyr_bench.errors import UserError
 from zephyr_bench.records import Generation
+
+_LEAST_SHARED = 64  # tokens; a chat template's own beginning is shorter
 
 Follow = Callable[[Generation], Iterable[CompletionRequest]]
 
 
 @dataclass
 class Begun:
-    """The beginning of a prompt, read before: it is the beginning of the prompt that this one follows."""
+    """The beginning of a prompt, read apart: that of the prompt that this one follows, or one that several share."""
 
     tokens: int
     columns: Columns | None = None  # None: nobody will read them, or they aren't there yet
+    shared: tuple[int, ...] = ()  # what several share, read once, for the first of them that needs it
 
 
 @dataclass
@@ -118,8 +122,8 @@ class Queue:
 
     @property
     def begun(self) -> int:
-        """Tokens that are read already, and held for the rows that wait."""
-        return sum(row.begun.tokens for row in self._rows if row.begun)
+        """Tokens that are read already, or will be, and held for the rows that wait."""
+        return sum({id(row.begun): row.begun.tokens for row in self._rows if row.begun}.values())
 
     @property
     def next(self) -> Row:
@@ -137,6 +141,22 @@ def common_beginning(before: Row, after: Row) -> int:
     """Tokens with which both prompts begin; of `after` at least one is left to read."""
     most = min(len(before.prompt), len(after.prompt) - 1)
     return next((n for n in range(most) if before.prompt[n] != after.prompt[n]), most)
+
+
+def share_beginnings(rows: Sequence[Row], *, room: int) -> None:
+    """Lets rows that begin with the same tokens, few-shot examples say, have those read once; `room` tokens at most.
+
+    Short beginnings are left alone: reading one apart costs as much as it saves. What is shared hangs on all prompts,
+    whether their results are known or not.
+    """
+    prompts = [row.prompt for row in rows]
+    for group in sorted(plan(prompts), key=lambda group: -group.prefix * len(group.members)):
+        tokens = min([group.prefix, *(len(prompts[member]) - 1 for member in group.members)])
+        if _LEAST_SHARED <= tokens <= room:
+            room -= tokens
+            begun = Begun(tokens, shared=prompts[group.members[0]][:tokens])
+            for member in group.members:
+                rows[member].begun = begun
 
 
 def groups(rows: Iterable[Row], most_tokens: int) -> Iterator[list[Row]]:

@@ -156,7 +156,7 @@ def test_later_turns_read_only_what_is_new_and_say_the_same(tiny_model_dir, monk
     assert len(found) == 27
     for key, (tokens, _) in begun.items():
         number, turn = key.split(" turn ")
-        assert tokens == (0 if turn == "1" else begun[f"{number} turn {int(turn) - 1}"][1])
+        assert turn == "1" or tokens == begun[f"{number} turn {int(turn) - 1}"][1]
     assert found == texts(engine_of(tiny_model_dir).generate(asked.values()))
 
 
@@ -287,3 +287,82 @@ def test_prompt_longer_than_the_model_is_an_error_before_any_result(tiny_model_d
     fits = CompletionRequest("fits", (5, 6), Sampling(max_new_tokens=1))
     with pytest.raises(UserError, match="a prompt of 512 tokens leaves no room"):
         engine.complete([fits, CompletionRequest("long", (5,) * 512, Sampling())])
+
+
+EXAMPLES = "".join(f"Question: what is {n} and {n + 1}?\nAnswer: it is {2 * n + 1}.\n\n" for n in range(4))
+
+
+def few_shot(engine, known=None, count=9):
+    """Prompts behind the same examples, some behind others, one twice, one alone; unlike in length and heat."""
+    prompts = [f"{EXAMPLES}Question: {PROMPTS[n % 5]}{' Please.' * (n % 3)}\nAnswer:" for n in range(count)]
+    prompts += [f"Rows of another task.\n{EXAMPLES * 2}{PROMPTS[n]}" for n in range(3)] + [prompts[4], "Alone."]
+    return [
+        CompletionRequest(
+            str(number),
+            tuple(engine.encode(prompt)),
+            Sampling((0.0, 0.9)[number % 2], max_new_tokens=4 + 5 * (number % 4), seed=number),
+            (known or {}).get(str(number)),
+        )
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+def prompt_tokens_read(engine):
+    """Notes (rows, columns) of each pass that reads prompts or a beginning of several."""
+    shapes = []
+    engine._weights.model.base_model.register_forward_pre_hook(
+        lambda _, __, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    return shapes
+
+
+def test_a_beginning_that_prompts_share_is_read_once(tiny_model_dir):
+    engine = engine_of(tiny_model_dir)
+    requests = few_shot(engine)
+    shapes = prompt_tokens_read(engine)
+    found = texts(engine.complete(requests))
+    read = sum(rows * columns for rows, columns in shapes if columns > 1)
+    assert read < sum(len(request.prompt) for request in requests) / 2
+    alone = {}
+    for request in requests:
+        alone |= texts(engine_of(tiny_model_dir).complete([request]))
+    assert found == alone
+
+
+@pytest.mark.parametrize("stored", [1, 5, 9, 12])
+def test_shared_beginnings_leave_a_run_taken_up_again_its_bits(tiny_model_dir, monkeypatch, stored):
+    from zephyr_bench.engines import decoding
+
+    seen = {}
+    advance = decoding._advance
+
+    def recorded(loaded, batch, logits):
+        for number, row in enumerate(batch.rows if logits is not None else ()):
+            if row.known is None:
+                seen[row.request.key, len(row.made)] = logits[number].clone()
+        return advance(loaded, batch, logits)
+
+    monkeypatch.setattr(decoding, "_advance", recorded)
+    engine = engine_of(tiny_model_dir, 4)
+    unbroken = list(engine.complete(few_shot(engine)))
+    whole, seen = seen, {}
+    known = {result.key: result for result in unbroken[:stored]}
+    rest = list(engine.complete(few_shot(engine, known)))
+    assert rest == unbroken[stored:]
+    assert seen
+    assert all((whole[place] == logits).all() for place, logits in seen.items())
+
+
+def test_nothing_is_shared_beyond_the_room(tiny_model_dir):
+    from zephyr_bench.engines.rows import Rows, share_beginnings
+
+    engine = engine_of(tiny_model_dir)
+    rows = [Rows(lambda _: [], 512).row(request) for request in few_shot(engine)]
+    share_beginnings(rows, room=len(EXAMPLES) + 40)
+    begun = {id(row.begun): row.begun.tokens for row in rows if row.begun}
+    assert 0 < sum(begun.values()) <= len(EXAMPLES) + 40
+    assert len(begun) == 1
+    for row in rows:
+        row.begun = None
+    share_beginnings(rows, room=100)
+    assert not any(row.begun for row in rows)
