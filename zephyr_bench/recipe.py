@@ -105,9 +105,19 @@ class DdpoStage(Training):
 
     data: tuple[DataSource, ...] = ()  # empty: the pairs of the feedback stage
     held_out: DataSource | None = None  # pairs; default: those of the feedback stage
-    loss: Literal["sigmoid"] = "sigmoid"
+    loss: Literal["sigmoid", "hinge", "ipo", "sppo", "selm"] = "sigmoid"  # trainers/losses.py has their papers
     beta: float = Field(gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)  # sigmoid: how likely a pair is the wrong way round
+    optimism: float | None = Field(None, ge=0)  # selm: weight of the reference's own answer
     max_prompt_length: int | None = Field(None, gt=0)  # tokens; longer prompts lose their beginning
+
+    @model_validator(mode="after")
+    def _loss_has_its_settings(self) -> DdpoStage:
+        if self.label_smoothing and self.loss != "sigmoid":
+            raise ValueError(f"label_smoothing belongs to loss sigmoid, not to {self.loss}")
+        if (self.optimism is None) == (self.loss == "selm"):
+            raise ValueError("loss selm needs optimism, and no other loss has it")
+        return self
 
     @model_validator(mode="after")
     def _room_for_answers(self) -> DdpoStage:

@@ -99,7 +99,7 @@ class _Reader:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
-        self._head = Head(loaded)
+        self._head = Head(loaded.model)
 
     @torch.inference_mode()
     def read(

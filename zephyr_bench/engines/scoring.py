@@ -29,7 +29,7 @@ def score(loaded: LoadedModel, requests: Iterable[ScoreRequest], *, max_length: 
     if not asked:
         return
     if loaded.scores_along_trees is None:
-        loaded.scores_along_trees = takes_trees(loaded)
+        loaded.scores_along_trees = takes_trees(loaded.model)
     way = _along_a_tree if loaded.scores_along_trees else score_in_groups
     yield from way(loaded, asked, max_length=max_length)
 

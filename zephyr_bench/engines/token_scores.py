@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zephyr_bench.engines.loading import LoadedModel
-
 _LOGITS = 1 << 23  # held at once, rows times vocabulary: 32 MiB in float32
 
 
@@ -23,9 +21,9 @@ class Head:
     give the model's own logits, the whole model stands for the body, and its logits for states.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        self.body, self._head = _split(loaded)
-        self._vocabulary = int(loaded.model.config.get_text_config(decoder=True).vocab_size)
+    def __init__(self, model: Any) -> None:
+        self.body, self.head = _split(model)
+        self._vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
 
     @torch.inference_mode()
     def read(
@@ -35,7 +33,7 @@ class Head:
         log_probs, likeliest = np.empty(len(rows)), np.empty(len(rows), dtype=np.bool_)
         step = max(1, _LOGITS // self._vocabulary)
         for begin in range(0, len(states), step):
-            logits = self._head(states[begin : begin + step])  # (step, vocabulary)
+            logits = self.head(states[begin : begin + step])  # (step, vocabulary)
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             which = slice(*np.searchsorted(rows, (begin, begin + step)))
             at = torch.from_numpy(rows[which] - begin).to(logits.device)
@@ -46,11 +44,10 @@ class Head:
 
 
 @torch.inference_mode()
-def _split(loaded: LoadedModel) -> tuple[Any, Any]:
-    model = loaded.model
+def _split(model: Any) -> tuple[Any, Any]:
     head, body = model.get_output_embeddings(), model.base_model
     if head is not None and body is not model:
-        ids = torch.arange(1, 5, device=loaded.device)[None]
+        ids = torch.arange(1, 5, device=model.device)[None]
         whole = model(input_ids=ids, use_cache=False).logits.float()
         parts = head(body(input_ids=ids, use_cache=False)[0]).float()
         if whole.shape == parts.shape and torch.allclose(whole, parts, rtol=1e-3, atol=1e-3):

@@ -21,13 +21,13 @@ from zephyr_bench.engines.kv_cache import GrowingLayer
 from zephyr_bench.engines.loading import LoadedModel, free_memory
 from zephyr_bench.engines.token_scores import Head
 from zephyr_bench.engines.token_tree import Block, Ints, TokenTree, planted
+from zephyr_bench.engines.tree_masks import masks, may_take_masks
 
 _LIKE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of states computed in two ways, relative; others are coarser
 _COARSE = 0.1
 _PROBED = 256  # tokens of the block that memory is measured by
 # what architectures raise that don't take a mask of ours, positions or a cache
 _REFUSALS = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError, NotImplementedError)
-_MASKED = {"full_attention", "sliding_attention"}  # kinds of layers that our masks stand for
 _TRIED = ((1, 2, 3, 4, 5, 6), (1, 2, 3, 7, 8, 9))
 _TRIED_BLOCK = 4  # so that one block branches, and one continues what an earlier one began
 
@@ -56,7 +56,7 @@ class Values:
 
 def tree_values(loaded: LoadedModel, tree: TokenTree, reads: Reads) -> Iterator[Values]:
     """Every read once, in order. Where memory runs out, blocks are halved, and stay so."""
-    walk = _Walk(loaded)
+    walk = _Walk(loaded.model)
     size = _most_tokens(loaded, walk, tree)
     first = 0
     while first < tree.size:
@@ -104,20 +104,21 @@ def _most_tokens(loaded: LoadedModel, walk: _Walk, tree: TokenTree) -> int:
 class _Walk:
     """Runs the model over one block after the other, and keeps the keys and values of the path."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        self.head = Head(loaded)
-        self._loaded = loaded
+    def __init__(self, model: Any) -> None:
+        self.head = Head(model)
+        self._model = model
         self._cache = Cache(layer_class_to_replicate=_PathLayer)
-        self._config = loaded.model.config.get_text_config(decoder=True)
 
     @torch.inference_mode()
     def states(self, block: Block, rows: Ints) -> torch.Tensor:
         """What the head reads, of these tokens of the block (rows, width)."""
-        device = self._loaded.device
+        device = self._model.device
+        parts = (block.tokens, block.positions, block.depths, block.seen)
+        tokens, positions, depths, seen = (torch.from_numpy(part)[None].to(device) for part in parts)
         states = self.head.body(
-            input_ids=torch.from_numpy(block.tokens)[None].to(device),
-            attention_mask=self._masks(block),
-            position_ids=torch.from_numpy(block.positions)[None].to(device),
+            input_ids=tokens,
+            attention_mask=masks(self._model, seen, positions[..., None] - depths[:, None]),
+            position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
         )[0][0]  # (n, width)
@@ -126,7 +127,7 @@ class _Walk:
     @torch.inference_mode()
     def keep(self, block: Block) -> None:
         """Of the keys and values of the path and the block, those that the next block continues."""
-        columns = torch.from_numpy(block.kept).to(self._loaded.device)
+        columns = torch.from_numpy(block.kept).to(self._model.device)
         in_place = int((block.kept == np.arange(len(block.kept))).sum())
         for layer in self._cache.layers:
             layer.keep(columns, in_place)
@@ -136,23 +137,6 @@ class _Walk:
         for layer in self._cache.layers:
             if layer.is_initialized:
                 layer.cut(columns)
-
-    def _masks(self, block: Block) -> Any:
-        """(1, 1, n, columns + n), added to attention scores; for layers of several kinds, one a kind."""
-        kinds = set(getattr(self._config, "layer_types", None) or ())
-        window = getattr(self._config, "sliding_window", None)
-        if not kinds:
-            return self._added(block, window)
-        masks = {kind: self._added(block, window if kind == "sliding_attention" else None) for kind in kinds}
-        return masks if len(masks) > 1 else masks.popitem()[1]
-
-    def _added(self, block: Block, window: int | None) -> torch.Tensor:
-        seen = block.seen
-        if window is not None:
-            seen = seen & (block.depths[None] > block.positions[:, None] - window)
-        dtype = self._loaded.model.dtype
-        added = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), torch.finfo(dtype).min)
-        return added[None, None].to(self._loaded.device)
 
 
 class _PathLayer(GrowingLayer):
@@ -172,17 +156,16 @@ class _PathLayer(GrowingLayer):
 
 
 @torch.inference_mode()
-def takes_trees(loaded: LoadedModel) -> bool:
+def takes_trees(model: Any) -> bool:
     """Whether the model gives along a tree the states that it gives of plain sequences.
 
     A few tokens show that; not what an architecture makes of distances between columns, so those that may are left out.
     """
-    config = loaded.model.config.get_text_config(decoder=True)
-    if set(getattr(config, "layer_types", None) or ()) - _MASKED or hasattr(config, "attention_layers"):
+    if not may_take_masks(model):
         return False
     rooted = planted(_TRIED, [0] * len(_TRIED))
     try:
-        walk = _Walk(loaded)
+        walk = _Walk(model)
         parts: list[torch.Tensor] = []
         for first in range(0, rooted.tree.size, _TRIED_BLOCK):
             block = rooted.tree.block(first, min(rooted.tree.size, first + _TRIED_BLOCK))
@@ -190,10 +173,10 @@ def takes_trees(loaded: LoadedModel) -> bool:
             walk.keep(block)
         found = torch.cat(parts).float()
         for sequence, nodes in zip(_TRIED, rooted.nodes, strict=True):
-            ids = torch.tensor([sequence], device=loaded.device)
+            ids = torch.tensor([sequence], device=model.device)
             plain = walk.head.body(input_ids=ids, use_cache=False)[0][0].float()
-            apart = (found[torch.from_numpy(nodes).to(loaded.device)] - plain).norm() / plain.norm()
-            if not apart <= _LIKE.get(loaded.model.dtype, _COARSE):
+            apart = (found[torch.from_numpy(nodes).to(model.device)] - plain).norm() / plain.norm()
+            if not apart <= _LIKE.get(model.dtype, _COARSE):
                 return False
     except _REFUSALS:
         return False

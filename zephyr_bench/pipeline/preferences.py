@@ -26,6 +26,11 @@ IMPLICIT = "implicit-margin"
 METRICS = {MARGIN: "log-prob-accuracy", IMPLICIT: "implicit-accuracy"}
 
 
+def _plain(pair: Pair) -> dict[str, Any]:
+    """Without the reference's answer, which says nothing here."""
+    return {key: value for key, value in asdict(pair).items() if key != "sampled"}
+
+
 class HeldOutPreferences:
     """A benchmark over preference pairs. `reference` gives the reference model's margin of each pair, if any."""
 
@@ -46,7 +51,7 @@ class HeldOutPreferences:
 
     def protocol(self, limit: int | None) -> Mapping[str, Any]:
         reference = None if self._reference is None else fingerprint(dict(self._reference))
-        return {"pairs": fingerprint([asdict(pair) for pair in self._pairs[:limit]]), "reference": reference}
+        return {"pairs": fingerprint([_plain(pair) for pair in self._pairs[:limit]]), "reference": reference}
 
     def size(self, limit: int | None) -> Mapping[str, int]:
         return {"questions": len(self._pairs[:limit]), "answers": 0, "judgments": 0, "max_new_tokens": 0}

@@ -3,7 +3,8 @@
     dialogues: {"messages": [{"role", "content"}, ...]}
     prompts:   {"prompt": "...", "id", "category", "checks": [...]}   (the last three optional)
     pairs:     {"prompt": "...", "chosen": [messages], "rejected": [messages]}; the sides are whole chats, or
-               only the last answer where `prompt` is a list of messages, or plain text
+               only the last answer where `prompt` is a list of messages, or plain text; for loss selm also
+               "sampled", an answer of the model that training starts from
 Read from JSON lines, parquet or the hub. Raises UserError naming file, row and key. Knows no tokenizer.
 """
 
@@ -32,12 +33,17 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Pair:
-    """One prompt (a chat that ends with the user) and two answers to it, the better one first."""
+    """One prompt (a chat that ends with the user) and two answers to it; `sampled` is one of the reference's own."""
 
     id: str
     prompt: tuple[Message, ...]
     chosen: Message
     rejected: Message
+    sampled: Message | None = None
+
+    @property
+    def answers(self) -> tuple[Message, ...]:
+        return (self.chosen, self.rejected, *([self.sampled] if self.sampled else []))
 
 
 class _Message(BaseModel):
@@ -68,6 +74,7 @@ class _PairRow(BaseModel):
     prompt: str | list[_Message]
     chosen: str | list[_Message] = Field(min_length=1)
     rejected: str | list[_Message] = Field(min_length=1)
+    sampled: str | list[_Message] | None = Field(None, min_length=1)
 
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -120,7 +127,8 @@ def read_pairs(source: DataSource, *, recipe: Recipe) -> list[Pair]:
         name = row.prompt_id or content
         times[name] += 1
         id = name if times[name] == 1 else f"{name}#{times[name]}"
-        pairs.append(Pair(id, prompt, chosen[-1], rejected[-1]))
+        sampled = _chat(row.sampled, "assistant")[-1] if row.sampled else None
+        pairs.append(Pair(id, prompt, chosen[-1], rejected[-1], sampled))
     return _not_empty(pairs, source, recipe)
 
 

@@ -1,14 +1,13 @@
 """Distilled direct preference optimisation against the frozen starting model (arXiv 2310.16944, section 3.3).
 
-The reference's log-probabilities are taken once, before training: the reference never moves, so it need not
-stay in memory.
+The reference's log-probabilities are taken before training (reference.py): the reference never moves, so it need not
+stay in memory. Of each pair the prompt is computed once.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,21 +18,23 @@ from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DdpoStage, Recipe
 from zephyr_bench.trainers.checkpoint import StageRecord, finished_before, load_for_training, save
 from zephyr_bench.trainers.data import Pair
+from zephyr_bench.trainers.reference import ReferenceLogProbs, reference_log_probs
 from zephyr_bench.trainers.tokens import PairExample, encode_pair, pad_token
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from zephyr_bench.trainers.forward import Predictor
     from zephyr_bench.trainers.loop import Step
+    from zephyr_bench.trainers.losses import Ratios
 
 
 @dataclass(frozen=True)
-class _Referenced:
-    """A pair with what the reference thinks of both answers."""
+class Referenced:
+    """A pair with what the reference thinks of each answer."""
 
     example: PairExample
-    chosen: float  # log-probability
-    rejected: float
+    log_probs: tuple[float, ...]
 
 
 def train_ddpo(
@@ -50,79 +51,79 @@ def train_ddpo(
     """The checkpoint in `out`, trained unless the same stage with the same pairs and parent is there already."""
     if not pairs:
         raise UserError("ddpo: no preference pairs; the judge found no difference between any two answers.")
+    pairs = _with_what_the_loss_needs(pairs, stage)
     record = StageRecord.of("ddpo", stage, recipe=recipe, parent=start, data=pairs)
     if done := finished_before(out, record, resume=resume, progress=progress):
         return done
-    from zephyr_bench.trainers.loop import Task, train
+    from zephyr_bench.trainers.forward import Predictor
+    from zephyr_bench.trainers.loop import Task, autocast, in_bfloat16, train
 
     progress.say(f"ddpo: {len(pairs)} pairs from {start.name}")
     model, tokenizer = load_for_training(start, stage, recipe=recipe, device=device)
-    _switch_dropout_off(model)
-    pad = pad_token(tokenizer)
+    switch_dropout_off(model)
     examples = [
         encode_pair(tokenizer, pair, max_length=stage.max_length, max_prompt_length=stage.max_prompt_length)
         for pair in pairs
     ]
     model.train()
-    items = list(_with_reference(model, examples, stage, pad=pad, progress=progress))
-
-    def loss(batch: Sequence[_Referenced]) -> Tensor:
-        return _loss(model, batch, beta=stage.beta, pad=pad).sum()
-
+    predictor = Predictor(model, pad=pad_token(tokenizer))
+    mixed = in_bfloat16(model, stage)
+    known = ReferenceLogProbs(start, dtype="bfloat16" if mixed else "float32")
+    with autocast(model, stage):
+        log_probs = reference_log_probs(
+            predictor, examples, known, rows=stage.micro_batch or stage.global_batch, progress=progress
+        )
     task = Task(
-        items=items,
-        loss=loss,
+        items=[Referenced(*both) for both in zip(examples, log_probs, strict=True)],
+        loss=partial(preference_loss, predictor, stage=stage),
         weight=lambda _: 1,
-        length=lambda item: len(item.example.prompt) + max(len(item.example.chosen), len(item.example.rejected)),
+        length=lambda item: item.example.tree.size,
     )
-    check = partial(_check_first_loss, tolerance=_tolerance(model, stage))
+    check = partial(_check_first_loss, stage=stage, tolerance=0.5 if mixed else 0.01)
     steps = train(model, task, stage, seed=recipe.seed, what="ddpo", progress=progress, check=check)
     return save(model, tokenizer, out, record, steps)
 
 
-def _with_reference(
-    model: Any, examples: Sequence[PairExample], stage: DdpoStage, *, pad: int, progress: Progress
-) -> Iterator[_Referenced]:
-    import torch
-
-    from zephyr_bench.trainers.loop import autocast
-
-    rows = stage.micro_batch or stage.global_batch
-    by_length = sorted(examples, key=lambda example: len(example.prompt) + len(example.chosen))
-    found: dict[int, _Referenced] = {}
-    starts = range(0, len(by_length), rows)
-    for first in progress.track(starts, what="ddpo: reference", total=len(starts), unit="batches"):
-        batch = by_length[first : first + rows]
-        with torch.no_grad(), autocast(model, stage):
-            log_probs = _log_probs(model, batch, pad=pad).tolist()  # (2 x pairs)
-        for index, example in enumerate(batch):
-            found[id(example)] = _Referenced(example, log_probs[index], log_probs[len(batch) + index])
-    return (found[id(example)] for example in examples)
+def _with_what_the_loss_needs(pairs: Sequence[Pair], stage: DdpoStage) -> list[Pair]:
+    """With the reference's own answers where the loss asks for them, without them elsewhere."""
+    if stage.loss != "selm":
+        return [replace(pair, sampled=None) for pair in pairs]
+    for pair in pairs:
+        if pair.sampled is None:
+            raise UserError(f"ddpo: pair {pair.id} has no 'sampled'; loss selm needs an answer of the starting model.")
+    return list(pairs)
 
 
-def _loss(model: Any, batch: Sequence[_Referenced], *, beta: float, pad: int) -> Tensor:
-    """Each pair's loss: (pairs,)."""
-    from zephyr_bench.trainers.losses import dpo_loss, implicit_rewards
+def preference_loss(
+    predictor: Predictor, batch: Sequence[Referenced], *, stage: DdpoStage
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Summed over the pairs (), with sums of what is watched."""
+    found = predictor([item.example.tree for item in batch])
+    policy, tokens = found.sums.view(len(batch), -1), found.tokens.view(len(batch), -1)  # (pairs, answers)
+    from zephyr_bench.trainers.losses import Ratios
 
-    policy = _log_probs(model, [item.example for item in batch], pad=pad)  # (2 x pairs)
-    reference = policy.new_tensor([item.chosen for item in batch] + [item.rejected for item in batch])
-    rewards = implicit_rewards(policy, reference, beta=beta)
-    chosen, rejected = rewards.chunk(2)
-    return dpo_loss(chosen, rejected)
-
-
-def _log_probs(model: Any, examples: Sequence[PairExample], *, pad: int) -> Tensor:
-    """log p(answer | prompt), summed over tokens: (2 x pairs), all chosen first, then all rejected."""
-    from zephyr_bench.trainers.forward import predict
-    from zephyr_bench.trainers.losses import sequence_log_probs, token_log_probs
-
-    rows = [example.row(example.chosen) for example in examples]
-    rows += [example.row(example.rejected) for example in examples]
-    found = predict(model, rows, pad=pad)
-    return sequence_log_probs(token_log_probs(found.logits, found.targets), found.rows, len(rows))
+    each = (policy - policy.new_tensor([item.log_probs for item in batch])).unbind(1)
+    ratios = Ratios(each[0], each[1], *tokens.unbind(1)[:2], *each[2:])
+    chosen, rejected = ratios.chosen.detach(), ratios.rejected.detach()
+    watched = {
+        "margin": stage.beta * (chosen - rejected),
+        "accuracy": (chosen > rejected).float(),
+        "kl": (chosen + rejected) / 2,  # to the reference, estimated by the pair's own answers
+    }
+    return _losses(ratios, stage).sum(), {name: values.sum() for name, values in watched.items()}
 
 
-def _switch_dropout_off(model: Any) -> None:
+def _losses(ratios: Ratios, stage: DdpoStage) -> Tensor:
+    from zephyr_bench.trainers import losses
+
+    if stage.loss == "sigmoid":
+        return losses.sigmoid(ratios, beta=stage.beta, label_smoothing=stage.label_smoothing)
+    if stage.loss == "selm":
+        return losses.selm(ratios, beta=stage.beta, optimism=stage.optimism or 0.0)
+    return {"hinge": losses.hinge, "ipo": losses.ipo, "sppo": losses.sppo}[stage.loss](ratios, beta=stage.beta)
+
+
+def switch_dropout_off(model: Any) -> None:
     """Policy and reference must differ by training only (TRL: disable_dropout)."""
     import torch
 
@@ -134,17 +135,17 @@ def _switch_dropout_off(model: Any) -> None:
                 setattr(module, name, 0.0)
 
 
-def _tolerance(model: Any, stage: DdpoStage) -> float:
-    """How far rounding may move the first loss: log-probabilities of long answers, times beta."""
-    from zephyr_bench.trainers.loop import in_bfloat16
+def _check_first_loss(step: Step, *, stage: DdpoStage, tolerance: float) -> None:
+    """Before the first update policy and reference are the same model, so every pair's loss is known: ln 2 for DPO.
 
-    return (0.5 if in_bfloat16(model, stage) else 0.01) * max(stage.beta, 0.1)
+    `tolerance`: how far rounding may move the log-probability of a long answer, before beta.
+    """
+    from zephyr_bench.trainers.losses import at_start
 
-
-def _check_first_loss(step: Step, *, tolerance: float) -> None:
-    """Before the first update policy and reference are the same model, so every pair's loss is ln 2."""
-    if step.step == 1 and abs(step.loss - math.log(2)) > tolerance:
+    expected = at_start(stage.loss, beta=stage.beta)
+    slope = stage.beta if stage.loss in ("sigmoid", "hinge", "selm") else 1 / stage.beta
+    if step.step == 1 and abs(step.loss - expected) > tolerance * max(slope, 0.1):
         raise ZephyrBenchError(
-            f"ddpo: the first loss is {step.loss:.4f}, not ln 2 = 0.6931: policy and reference differ before training. "
-            f"Please report this, with the recipe."
+            f"ddpo: the first loss is {step.loss:.4f}, not {expected:.4f}: policy and reference differ before "
+            f"training. Please report this, with the recipe."
         )

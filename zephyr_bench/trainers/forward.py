@@ -1,47 +1,86 @@
-"""One forward pass over rows of unlike length: log-probabilities' ingredients at the places that carry loss.
+"""One forward pass: log-probabilities of the learned tokens of several sequences, with their gradients.
 
-Logits are computed only for columns that some row needs: a vocabulary of 50,000 is most of the work and of
-the memory of a small model.
+Sequences share rows (packing.py), a pair's prompt is computed once, and the head runs only where a token is learned,
+a chunk at a time: no tensor of rows by tokens by vocabulary is ever there.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from zephyr_bench.trainers.tokens import Example
+from zephyr_bench.engines.token_scores import Head
+from zephyr_bench.engines.tree_masks import masks
+from zephyr_bench.engines.tree_scoring import takes_trees
+from zephyr_bench.trainers.head_log_probs import head_log_probs
+from zephyr_bench.trainers.packing import Rows, fitted, laid_out
+from zephyr_bench.trainers.tokens import Tree
 
 
-class Predicted(NamedTuple):
-    logits: Tensor  # (places, vocabulary)
-    targets: Tensor  # (places,) token that stands there
-    rows: Tensor  # (places,) row that each place belongs to
+@dataclass(frozen=True)
+class Predicted:
+    log_probs: Tensor  # (tokens,) of every learned token, in float32
+    sequences: Tensor  # (tokens,) which sequence each belongs to
+    count: int  # of sequences
+
+    @property
+    def sums(self) -> Tensor:
+        """By sequence (count,)."""
+        return self.log_probs.new_zeros(self.count).index_add(0, self.sequences, self.log_probs)
+
+    @property
+    def tokens(self) -> Tensor:
+        """Learned tokens by sequence (count,)."""
+        return torch.bincount(self.sequences, minlength=self.count)
 
 
-def predict(model: Any, examples: Sequence[Example], *, pad: int) -> Predicted:
-    """Logits of every learned token of the rows, padded on the right."""
-    length = max(len(example.ids) for example in examples)
-    ids = torch.full((len(examples), length), pad)  # (rows, tokens)
-    present = torch.zeros_like(ids)
-    learn = torch.zeros_like(ids, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        end = len(example.ids)
-        ids[row, :end] = torch.tensor(example.ids)
-        present[row, :end] = 1
-        learn[row, :end] = torch.tensor(example.learn)
-    learn = learn[:, 1:]  # (rows, tokens - 1): column t says whether token t + 1 is learned
-    columns = learn.any(dim=0).nonzero().squeeze(1)  # (columns,)
-    device = model.device
-    inputs = {"input_ids": ids.to(device), "attention_mask": present.to(device)}
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        logits = model(**inputs, use_cache=False, logits_to_keep=columns.to(device)).logits
-    else:
-        logits = model(**inputs, use_cache=False).logits[:, columns.to(device)]
-    wanted = learn[:, columns].to(device)  # (rows, columns)
-    targets = ids[:, 1:][:, columns].to(device)
-    rows = wanted.nonzero()[:, 0]
-    return Predicted(logits[wanted], targets[wanted], rows)
+class Predictor:
+    """A model that learns, and how it is run: along trees where its architecture takes them, else row by row."""
+
+    def __init__(self, model: Any, *, pad: int) -> None:
+        self.model = model
+        self._pad = pad
+        training = model.training
+        model.eval()  # a try must not hang on dropout
+        self._head = Head(model)
+        self._trees = takes_trees(model)
+        model.train(training)
+
+    def __call__(self, trees: Sequence[Tree], *, length: int | None = None) -> Predicted:
+        """`length` is that of a row that holds several; of the longest tree by default."""
+        if not self._trees:
+            trees = [one for tree in trees for one in tree.unrolled()]
+            return self._run(laid_out(trees, [[number] for number in range(len(trees))], pad=self._pad))
+        sizes = [tree.size for tree in trees]
+        return self._run(laid_out(trees, fitted(sizes, length=max(length or 0, *sizes)), pad=self._pad))
+
+    def _run(self, rows: Rows) -> Predicted:
+        device = self.model.device
+        ids, positions, places, targets, sequences = (
+            torch.from_numpy(part).to(device)
+            for part in (rows.ids, rows.positions, rows.places, rows.targets, rows.sequences)
+        )
+        states = self._head.body(
+            input_ids=ids, attention_mask=self._mask(rows), position_ids=positions, use_cache=False
+        )[0]  # (rows, columns, width)
+        read = states.flatten(0, 1)[places]
+        return Predicted(head_log_probs(self._head.head, read, targets), sequences, rows.count)
+
+    def _mask(self, rows: Rows) -> Any:
+        """Each token sees its own branch and the stem before it; padding sees itself."""
+        device = self.model.device
+        if rows.plain:
+            return None if rows.present.all() else torch.from_numpy(rows.present).long().to(device)
+        trees, branches, positions = (
+            torch.from_numpy(part).to(device) for part in (rows.trees, rows.branches, rows.positions)
+        )
+        same_tree = trees[:, :, None] == trees[:, None]  # (rows, queries, keys)
+        on_path = (branches[:, None] == 0) | (branches[:, :, None] == branches[:, None])
+        seen = (same_tree & on_path).tril_()
+        mixed = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if mixed else self.model.dtype
+        return masks(self.model, seen, positions[:, :, None] - positions[:, None], dtype=dtype)

@@ -7,9 +7,9 @@ a log of every step. Knows no dialogues and no pairs. One process, one device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -32,6 +32,7 @@ class Step:
     loss: float
     learning_rate: float
     grad_norm: float  # before clipping
+    watched: Mapping[str, float] = field(default_factory=dict)  # per unit of weight
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Task(Generic[Item]):
     """What is learned: the items, and how to take their loss."""
 
     items: Sequence[Item]
-    loss: Callable[[Sequence[Item]], Tensor]  # summed over the items, a scalar that carries gradients
+    # summed over the items: a scalar that carries gradients, and what is watched beside it
+    loss: Callable[[Sequence[Item]], tuple[Tensor, Mapping[str, Tensor]]]
     weight: Callable[[Item], int]  # what an item counts for in the mean: its tokens, or 1
     length: Callable[[Item], int]  # tokens, so that items of like length share a forward pass
 
@@ -73,17 +75,19 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         weight = sum(map(task.weight, batch))
-        total = 0.0
+        total, watched = 0.0, dict[str, float]()
         for part in _micro_batches(batch, task, settings.micro_batch or settings.global_batch):
             with autocast(model, settings):
-                loss = task.loss(part) / weight
-            loss.backward()
-            total += float(loss.detach())
+                loss, sums = task.loss(part)
+            (loss / weight).backward()
+            total += float(loss.detach()) / weight
+            for name, value in sums.items():
+                watched[name] = watched.get(name, 0.0) + float(value) / weight
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
         for name, value in (("loss", total), ("gradient norm", norm)):
             if not math.isfinite(value):
                 raise UserError(f"{what}: the {name} is {value} at step {number + 1}; lower learning_rate.")
-        steps.append(Step(number + 1, epoch, total, rate, norm))
+        steps.append(Step(number + 1, epoch, total, rate, norm, watched))
         check(steps[-1])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -6,7 +6,7 @@ Pure given a tokenizer of transformers; knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,17 +28,42 @@ class Example:
         """Predicted tokens with loss; the first token of a row is predicted by nothing."""
         return sum(self.learn[1:])
 
+    def then(self, other: Example) -> Example:
+        return Example(self.ids + other.ids, self.learn + other.learn)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A beginning and what follows it, each branch by itself. Of a stem with branches nothing is learned."""
+
+    stem: Example
+    branches: tuple[Example, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.stem.ids) + sum(len(branch.ids) for branch in self.branches)
+
+    @property
+    def sequences(self) -> int:
+        """How many it stands for: one a branch, or itself."""
+        return max(1, len(self.branches))
+
+    def unrolled(self) -> list[Tree]:
+        """The same sequences, each with a stem of its own."""
+        return [Tree(self.stem.then(branch)) for branch in self.branches] or [self]
+
 
 @dataclass(frozen=True)
 class PairExample:
-    """A prompt's tokens and those of its two answers."""
+    """A prompt's tokens and its answers': chosen, rejected and, where a loss asks, one of the reference's own."""
 
     prompt: tuple[int, ...]
-    chosen: tuple[int, ...]
-    rejected: tuple[int, ...]
+    answers: tuple[tuple[int, ...], ...]
 
-    def row(self, answer: tuple[int, ...]) -> Example:
-        return Example((*self.prompt, *answer), (False,) * len(self.prompt) + (True,) * len(answer))
+    @property
+    def tree(self) -> Tree:
+        answers = (Example(answer, (True,) * len(answer)) for answer in self.answers)
+        return Tree(Example(self.prompt, (False,) * len(self.prompt)), tuple(answers))
 
 
 def render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
@@ -102,22 +127,6 @@ def _pieces(tokenizer: Any, messages: Sequence[Message], text: str) -> Iterator[
         yield text[len(done) :], False
 
 
-def pack(examples: Iterable[Example], *, length: int) -> list[Example]:
-    """Rows of `length` tokens filled with one dialogue after the other, each ended by the template's own mark.
-
-    Dialogues see their neighbours in the row, and one may be cut by its end. The last row may be shorter.
-    """
-    ids: list[int] = []
-    learn: list[bool] = []
-    for example in examples:
-        ids += example.ids
-        learn += example.learn
-    return [
-        Example(tuple(ids[start : start + length]), tuple(learn[start : start + length]))
-        for start in range(0, len(ids), length)
-    ]
-
-
 def encode_pair(tokenizer: Any, pair: Pair, *, max_length: int, max_prompt_length: int | None = None) -> PairExample:
     """A pair that is too long first loses the beginning of its prompt, then the end of its answers.
 
@@ -126,7 +135,7 @@ def encode_pair(tokenizer: Any, pair: Pair, *, max_length: int, max_prompt_lengt
     prompt_text = render(tokenizer, pair.prompt, add_generation_prompt=True)
     prompt = encode_chat(tokenizer.encode, prompt_text)
     answers = []
-    for answer in (pair.chosen, pair.rejected):
+    for answer in pair.answers:
         whole = render(tokenizer, [*pair.prompt, answer])
         if not whole.startswith(prompt_text):
             raise UserError("the chat template rewrites the prompt once it is answered; set another chat_template.")
@@ -137,4 +146,4 @@ def encode_pair(tokenizer: Any, pair: Pair, *, max_length: int, max_prompt_lengt
         prompt = prompt[-keep:]
         if len(prompt) + longest > max_length:
             answers = [answer[: max_length - keep] for answer in answers]
-    return PairExample(tuple(prompt), tuple(answers[0]), tuple(answers[1]))
+    return PairExample(tuple(prompt), tuple(map(tuple, answers)))

@@ -42,8 +42,8 @@ def passes(engine, sizes):
 
 
 def test_the_architectures_of_the_tests_take_trees(other_architecture, tiny_model_dir):
-    assert takes_trees(opened(other_architecture)._weights)
-    assert takes_trees(opened(tiny_model_dir)._weights)
+    assert takes_trees(opened(other_architecture)._weights.model)
+    assert takes_trees(opened(tiny_model_dir)._weights.model)
 
 
 @pytest.mark.parametrize("tree_tokens", [1, 5, 64])
@@ -118,7 +118,7 @@ def test_an_architecture_that_takes_no_mask_of_ours_is_scored_in_groups(tiny_mod
         AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "bloom")
     tokenizer.save_pretrained(tmp_path / "bloom")
     engine = opened(tmp_path / "bloom")
-    assert not takes_trees(engine._weights)
+    assert not takes_trees(engine._weights.model)
     requests = requests_of(engine)
     assert_right(engine, requests, scores(engine, requests))
 

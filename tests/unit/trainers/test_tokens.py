@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny_model import let_add_bos
 
 from zephyr_bench.engines.chat_tokens import encode_chat
 from zephyr_bench.errors import UserError
 from zephyr_bench.records import Message
 from zephyr_bench.trainers.data import Pair
-from zephyr_bench.trainers.tokens import Example, encode_dialogue, encode_pair, pack
+from zephyr_bench.trainers.tokens import Example, encode_dialogue, encode_pair
 
 CHAT: list[Message] = [
     {"role": "user", "content": "Hi"},
@@ -84,28 +82,18 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any, tiny_
         encode_dialogue(other, CHAT, max_length=500, loss_on="assistant")
 
 
-@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=20), row=st.integers(2, 40))
-def test_packing_keeps_every_token_in_order(lengths: list[int], row: int) -> None:
-    examples = [Example((number,) * n, (number % 2 == 0,) * n) for number, n in enumerate(lengths)]
-    packed = pack(examples, length=row)
-    assert [token for p in packed for token in p.ids] == [token for e in examples for token in e.ids]
-    assert [learn for p in packed for learn in p.learn] == [learn for e in examples for learn in e.learn]
-    assert all(len(p.ids) == row for p in packed[:-1])
-
-
 PAIR = Pair("p", (CHAT[0],), {"role": "assistant", "content": "Yes."}, {"role": "assistant", "content": "No, never."})
 
 
 def test_a_pair_is_prompt_and_two_answers_with_their_ends(tokenizer: Any) -> None:
     example = encode_pair(tokenizer, PAIR, max_length=500)
     assert tokenizer.decode(example.prompt) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    assert tokenizer.decode(example.chosen) == "Yes.<|im_end|>\n"
-    assert tokenizer.decode(example.rejected) == "No, never.<|im_end|>\n"
+    assert tokenizer.decode(example.answers[0]) == "Yes.<|im_end|>\n"
+    assert tokenizer.decode(example.answers[1]) == "No, never.<|im_end|>\n"
 
 
 def test_a_long_pair_loses_the_beginning_of_its_prompt_then_the_end_of_its_answers(tokenizer: Any) -> None:
     whole = encode_pair(tokenizer, PAIR, max_length=500)
     cut = encode_pair(tokenizer, PAIR, max_length=12, max_prompt_length=6)
     assert cut.prompt == whole.prompt[-6:]
-    assert cut.rejected == whole.rejected[:6]
-    assert cut.chosen == whole.chosen[:6]
+    assert cut.answers == tuple(answer[:6] for answer in whole.answers)

@@ -1,0 +1,83 @@
+"""What the frozen reference thinks of each answer, computed once and kept by content.
+
+In: the model that training starts from, and pairs. Out: log-probabilities, those known from a file of the user's cache,
+the others as they are made, so that a broken-off run or another beta on the same pairs does not pay twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from zephyr_bench.engines.protocol import ModelSource
+from zephyr_bench.fingerprint import fingerprint
+from zephyr_bench.progress import Progress
+from zephyr_bench.trainers.tokens import PairExample
+
+_VERSION = 1  # raise it when the same model would give other numbers
+
+
+class ReferenceLogProbs:
+    """log p(answer | prompt) of one model, in a file that only grows."""
+
+    def __init__(self, model: ModelSource, *, dtype: str, folder: Path | None = None) -> None:
+        place = folder or user_cache_path("zephyr-bench") / "reference-log-probs"
+        name = fingerprint({"model": model.fingerprint, "dtype": dtype, "version": _VERSION})
+        self._path = place / f"{name.removeprefix('sha256:')[:32]}.jsonl"
+        self._known = dict(_read(self._path))
+
+    def missing(self, examples: Sequence[PairExample]) -> list[PairExample]:
+        return [example for example in examples if any(key not in self._known for key in keys_of(example))]
+
+    def add(self, examples: Sequence[PairExample], log_probs: Sequence[Sequence[float]]) -> None:
+        lines = []
+        for example, values in zip(examples, log_probs, strict=True):
+            for key, value in zip(keys_of(example), values, strict=True):
+                self._known[key] = value
+                lines.append(json.dumps([key, value]) + "\n")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+
+    def of(self, example: PairExample) -> tuple[float, ...]:
+        """Of each answer, in their order."""
+        return tuple(self._known[key] for key in keys_of(example))
+
+
+def keys_of(example: PairExample) -> list[str]:
+    return [fingerprint([example.prompt, answer])[-32:] for answer in example.answers]
+
+
+def _read(path: Path) -> Iterator[tuple[str, float]]:
+    """A line that was cut by a kill, or that someone spoiled, is computed again."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        try:
+            key, value = json.loads(line)
+        except (ValueError, TypeError):
+            continue
+        if isinstance(key, str) and isinstance(value, float):
+            yield key, value
+
+
+def reference_log_probs(
+    predictor: Any, examples: Sequence[PairExample], known: ReferenceLogProbs, *, rows: int, progress: Progress
+) -> list[tuple[float, ...]]:
+    """Of each example's answers. `predictor` runs the reference; `rows` examples at a time."""
+    import torch
+
+    missing = sorted(known.missing(examples), key=lambda example: len(example.prompt) + sum(map(len, example.answers)))
+    starts = range(0, len(missing), rows)
+    for first in progress.track(starts, what="ddpo: reference", total=len(starts), unit="batches"):
+        batch = missing[first : first + rows]
+        with torch.no_grad():
+            sums = predictor([example.tree for example in batch]).sums
+        known.add(batch, sums.view(len(batch), -1).tolist())
+    return [known.of(example) for example in examples]
