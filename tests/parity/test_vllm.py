@@ -2,7 +2,8 @@
 
 vLLM pins versions of its own, so it has an interpreter of its own, which ZEPHYR_BENCH_VLLM_PYTHON names (`make
 vllm-test` makes it); else this one, where vLLM is installed in it. The work is vllm_checks.py, and of uses (a judge, a
-task of lm-eval's, a config of alpaca_eval) vllm_uses.py.
+task of lm-eval's, a config of alpaca_eval) vllm_uses.py. Log-probabilities are laid beside those of lm-eval's own vllm
+model too (vllm_scored.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ VARIABLE = "ZEPHYR_BENCH_VLLM_PYTHON"
 CPU = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
 TOLERANCE = 1e-3  # of a log-probability: other kernels add in another order
 SCORE = 5e-3  # of an expected score, 1 to 9
+BY_LM_EVAL = 2e-5  # of a token's log-probability, where lm-eval asks vLLM
+BY_TRANSFORMERS = 2e-4  # likewise, by other kernels
 # what pip installs as the command; vLLM starts its process by importing it again
 COMMAND = "import sys\nfrom zephyr_bench.cli import main\n\nif __name__ == '__main__':\n    sys.exit(main())\n"
 
@@ -50,7 +53,7 @@ def _run(python: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env={**CPU, **os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
-        timeout=1500,
+        timeout=2400,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
@@ -149,6 +152,30 @@ def test_a_task_of_lm_eval_runs_by_vllm_and_is_not_asked_again(found: dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("texts", ["whole", "cut", "pairs"])
+def test_log_probabilities_and_greedy_flags_are_those_of_lm_evals_own_vllm_model(found: Any, texts: str) -> None:
+    """Of hand-made texts, of those cut to a shorter model's length, and of a benchmark's."""
+    use = "multiple_choice" if texts == "pairs" else "scored"
+    ours, theirs = found["uses"]["vllm"][use][texts], found["lm_eval"]["cut" if texts == "cut" else "whole"]
+    _assert_same_scores(ours, {pair: theirs[pair] for pair in ours}, BY_LM_EVAL)
+    assert {is_greedy for _, is_greedy, _ in ours.values()} == {True, False}
+
+
+@pytest.mark.slow
+def test_texts_are_scored_as_by_transformers(found: dict[str, Any]) -> None:
+    ours, theirs = _both(found, "scored")
+    _assert_same_scores(ours["whole"], theirs["whole"], BY_TRANSFORMERS)
+
+
+@pytest.mark.slow
+def test_a_multiple_choice_benchmark_runs_by_vllm_and_is_not_asked_again(found: dict[str, Any]) -> None:
+    ours, theirs = _both(found, "multiple_choice")
+    assert ours["scores"] == ours["again"]
+    assert ours["scores"] == pytest.approx(theirs["scores"], abs=0.01)
+    _assert_same_scores(ours["pairs"], theirs["pairs"], BY_TRANSFORMERS)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", ["plain", "chat"])
 def test_a_config_of_alpaca_eval_for_vllm_judges_by_vllm(found: dict[str, Any], prompt: str) -> None:
     ours, theirs = (both[prompt] for both in _both(found, "alpaca_eval_config"))
@@ -166,10 +193,28 @@ def test_the_command_answers_and_judges_by_vllm_one_after_the_other(
 ) -> None:
     """Each takes the memory for itself. What is there already starts nothing."""
     location = locate(embedded_model).location
-    (tmp_path / "zephyr-bench").write_text(COMMAND)
-    command = [str(tmp_path / "zephyr-bench"), "mtbench", "--benchmark", "mt-bench-mini", "--limit", "1", "--quiet"]
+    command = [_command(tmp_path), "mtbench", "--benchmark", "mt-bench-mini", "--limit", "1", "--quiet"]
     command += ["--model", location, "--engine", "vllm", "--store", f"sqlite:///{tmp_path}/store.db"]
     command += ["--judge", judge_yaml("vllm", location, tmp_path / "judges", expected=True), "--format", "json"]
+    _assert_made_once(python, command)
+
+
+@pytest.mark.slow
+def test_the_command_scores_by_vllm_and_reads_the_scores_again(
+    python: str, embedded_model: str, tmp_path: Path
+) -> None:
+    command = [_command(tmp_path), "open-llm", "--benchmark", "open-llm-mini", "--tasks", "arc_challenge"]
+    command += ["--limit", "3", "--quiet", "--model", locate(embedded_model).location, "--engine", "vllm"]
+    _assert_made_once(python, [*command, "--store", f"sqlite:///{tmp_path}/store.db", "--format", "json"])
+
+
+def _command(folder: Path) -> str:
+    (folder / "zephyr-bench").write_text(COMMAND)
+    return str(folder / "zephyr-bench")
+
+
+def _assert_made_once(python: str, command: list[str]) -> None:
+    """The second run says the same and starts nothing."""
     outputs, seconds = [], []
     for _ in range(2):
         begun = time.perf_counter()
@@ -180,6 +225,15 @@ def test_the_command_answers_and_judges_by_vllm_one_after_the_other(
     first, again = outputs
     assert first == again
     assert first[0]["value"] is not None
+
+
+def _assert_same_scores(ours: dict[str, Any], theirs: dict[str, Any], tolerance: float) -> None:
+    assert ours.keys() == theirs.keys()
+    assert len(ours) >= 20
+    for pair, (log_prob, is_greedy, tokens) in ours.items():
+        assert log_prob == pytest.approx(theirs[pair][0], abs=tolerance * tokens, rel=0), pair
+        assert [is_greedy, tokens] == theirs[pair][1:], pair
+    print(f"{max(abs(one[0] - theirs[pair][0]) / one[2] for pair, one in ours.items()):.1e} a token at most")
 
 
 def _both(found: dict[str, Any], use: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,8 +1,9 @@
 """Run by an interpreter that has vLLM: `python tests/parity/vllm_checks.py MODEL_DIRECTORY`.
 
 Out: one JSON object on stdout. `failed` holds the conformance checks that failed, each with its reason; `pairs` holds
-what engine transformers and engine vllm answered, turn by turn; `uses` what vllm_uses.py did by either; the rest is
-numbers about them. It imports no pytest, so that the interpreter needs little beside vLLM and zephyr-bench's own needs.
+what engine transformers and engine vllm answered, turn by turn; `uses` what vllm_uses.py did by either; `lm_eval` what
+lm-eval's own vllm model said of the texts that were scored; the rest is numbers about them. It imports no pytest, so
+that the interpreter needs little beside vLLM and zephyr-bench's own needs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # as pytest has it
 
+from vllm_scored import by_lm_eval
 from vllm_uses import uses
 
 from zephyr_bench.engines import vllm_engine
@@ -27,7 +29,12 @@ from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
 from zephyr_bench.engines.transformers_engine import TransformersEngine
 from zephyr_bench.engines.vllm_engine import VllmEngine
 from zephyr_bench.records import Generation, GenerationRequest, Message, Sampling
-from zephyr_bench.testing.engines import CHECKS, answers_again_after_close, has_a_model_and_a_stable_fingerprint
+from zephyr_bench.testing.engines import (
+    CHECKS,
+    SCORING_CHECKS,
+    answers_again_after_close,
+    has_a_model_and_a_stable_fingerprint,
+)
 
 OPTIONS = EngineOptions(engine="vllm", device="cpu", dtype="float32")
 QUESTIONS = (
@@ -55,19 +62,21 @@ class KeptOpen(VllmEngine):
 def main(location: str) -> dict[str, Any]:
     source = locate(location)
     kept = KeptOpen(source, OPTIONS)
-    failed = dict(_failed(lambda: kept, [check for check in CHECKS if check not in NEW_ENGINES]))
+    checks = [*CHECKS, *SCORING_CHECKS]
+    failed = dict(_failed(lambda: kept, [check for check in checks if check not in NEW_ENGINES]))
     begun = time.perf_counter()
     ours = _dialogues(kept)
     seconds = time.perf_counter() - begun
     used = {"vllm": _used_with(kept, location)}
     VllmEngine.close(kept)
     failed |= _failed(lambda: VllmEngine(source, OPTIONS), NEW_ENGINES)
+    scored = {**used["vllm"]["scored"]["whole"], **used["vllm"]["multiple_choice"]["pairs"]}
     theirs = _dialogues(TransformersEngine(source, OPTIONS))
     used["transformers"] = _used("transformers", location)
     firsts = [key for key in theirs if key.startswith("1/")]
     return {
         "versions": {"torch": version("torch"), "transformers": version("transformers"), "vllm": _vllm_version()},
-        "checks": len(CHECKS),
+        "checks": len(checks),
         "failed": failed,
         "of": len(firsts),
         "equal": sum(ours[key].text == theirs[key].text for key in firsts),
@@ -77,6 +86,7 @@ def main(location: str) -> dict[str, Any]:
         "second_turns": sum(ours[key].text == theirs[key].text for key in theirs if key not in firsts),
         "seconds": round(seconds, 1),
         "uses": used,
+        "lm_eval": by_lm_eval(location, scored),
         "pairs": {key: [theirs[key].text, ours[key].text] for key in theirs},
     }
 

@@ -1,7 +1,8 @@
 """What a user does with a local engine, by its name: judges, plain texts, lm-eval's tasks, a config of alpaca_eval.
 
 In: `vllm` or `transformers`, a model's directory, a folder to write a user's files into. Out: what came of each use, as
-JSON takes it, so that those of both engines can be laid side by side. It imports no pytest, as vllm_checks.py.
+JSON takes it, so that those of both engines can be laid side by side. It imports no pytest, as vllm_checks.py. Scores
+are vllm_scored.py's matter.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from lm_eval_data import write_data
+from vllm_scored import multiple_choice, options, scored
 
 from zephyr_bench import catalogue
 from zephyr_bench.benchmarks import open_benchmark
@@ -71,7 +72,7 @@ ROWS = 2
 def uses(kind: str, location: str, folder: Path) -> dict[str, Any]:
     """`seconds` are those of each use."""
     found: dict[str, Any] = {"seconds": {}}
-    for use in (judged, expected, completed, drawn, tasks, alpaca_eval_config):
+    for use in (judged, expected, completed, drawn, scored, multiple_choice, tasks, alpaca_eval_config):
         begun = time.perf_counter()
         found[use.__name__] = use(kind, location, folder / use.__name__)
         found["seconds"][use.__name__] = round(time.perf_counter() - begun, 1)
@@ -114,7 +115,7 @@ def _by_judge(name: str, matches: Sequence[Match]) -> dict[str, Any]:
 def completed(kind: str, location: str, folder: Path) -> dict[str, Any]:
     """Plain texts by their tokens: to the limit, and to a stop string; [text, why it ended, its tokens, the likeliest
     at the first of them]."""
-    engine: Any = open_engine(location, _options(kind))
+    engine: Any = open_engine(location, options(kind))
     requests = []
     for number, text in enumerate(TEXTS):
         prompt = tuple(engine.encode(text))
@@ -131,7 +132,7 @@ def completed(kind: str, location: str, folder: Path) -> dict[str, Any]:
 
 def drawn(kind: str, location: str, folder: Path) -> dict[str, Any]:
     """The likeliest at the place of a token that was drawn: probabilities before temperature and top_p."""
-    engine: Any = open_engine(location, _options(kind))
+    engine: Any = open_engine(location, options(kind))
     sampling = Sampling(temperature=0.7, top_p=0.8, max_new_tokens=1, seed=5)
     prompts = enumerate(tuple(engine.encode(text)) for text in TEXTS)
     requests = [CompletionRequest(f"{number}", prompt, sampling, top_logprobs=20) for number, prompt in prompts]
@@ -150,7 +151,7 @@ def tasks(kind: str, location: str, folder: Path) -> dict[str, Any]:
             found["lacking"] += lacking
             continue
         with Store(f"sqlite:///{folder}/{task}.db") as store:
-            engine = open_engine(location, _options(kind))
+            engine = open_engine(location, options(kind))
             told = [
                 evaluate(benchmark, asked, judge=None, store=store, progress=Progress(quiet=True), limit=ROWS)
                 for asked in (engine, _silent(engine))
@@ -184,7 +185,7 @@ def alpaca_eval_config(kind: str, location: str, folder: Path) -> dict[str, Any]
     if kind == "vllm":
         kwargs = {**kwargs, "is_chatml_prompt": True}
         return {"plain": plain, "chat": _by_judge(_config(folder / "chat", CHATML, function, kwargs), PAIRS)}
-    engine = open_engine(location, _options(kind))
+    engine = open_engine(location, options(kind))
     names = names_in(CHATML)
     chats = []
     for number, match in enumerate(PAIRS):
@@ -210,7 +211,3 @@ def _config(folder: Path, prompt: str, function: str, kwargs: Mapping[str, Any])
     }
     (mine / "configs.yaml").write_text(yaml.safe_dump({"my_judge": annotator}), encoding="utf-8")
     return str(mine)
-
-
-def _options(kind: str) -> EngineOptions:
-    return replace(EngineOptions(device="cpu", dtype="float32"), engine=kind)

@@ -100,7 +100,7 @@ class EngineLM(TemplateLM):
             rolling = get_rolling_token_windows(
                 token_list=self.tok_encode(text),
                 prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length,
+                max_seq_len=getattr(self._engine, "longest_scored", self.max_length),
                 context_len=1,
             )
             windows += [(number, make_disjoint_window(window)) for window in rolling]

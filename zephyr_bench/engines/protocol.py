@@ -121,7 +121,8 @@ class ScoringEngine(TokenizingEngine, Protocol):
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[ScoredTokens]:
         """Each request's log-probability exactly once, as it is known, in any order.
 
-        A context with its continuation longer than `max_length` is cut on the left, as lm-eval does.
+        A context with its continuation longer than `max_length` is cut on the left, as lm-eval does. An engine that
+        takes fewer tokens of input says so by a property `longest_scored`.
         """
         ...
 

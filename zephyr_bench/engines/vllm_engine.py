@@ -2,6 +2,7 @@
 
 In: chats, rendered and encoded by the engine `transformers`, so that both ask with the same tokens. Out: each answer at
 the step that ends it; what follows from it joins those under way. vLLM is imported with the weights, never before.
+What it is asked for log-probabilities is vllm_scores.py's matter.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from pydantic import ValidationError
 
 from zephyr_bench.engines import chat_tokens, loading
 from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions, FollowUp, ModelSource
+from zephyr_bench.engines.score_inputs import of_nothing
 from zephyr_bench.engines.token_texts import told_tokens
 from zephyr_bench.engines.transformers_engine import TransformersEngine
+from zephyr_bench.engines.vllm_scores import UNREAD, Abilities, scores, text_of
 from zephyr_bench.errors import ServiceError, UserError
 from zephyr_bench.fingerprint import fingerprint
-from zephyr_bench.records import Generation, GenerationRequest, Message
+from zephyr_bench.records import Generation, GenerationRequest, Message, ScoredTokens, ScoreRequest
 
 if TYPE_CHECKING:
     from zephyr_bench.engines.rows import Row
@@ -43,7 +46,7 @@ _SEEDS = 1 << 63  # it takes 64 bits, and -1 for no seed at all
 
 
 class VllmEngine:
-    """Generates and completes with one causal language model."""
+    """Generates, completes and scores with one causal language model."""
 
     def __init__(self, model: ModelSource, options: EngineOptions) -> None:
         self.model = model
@@ -82,9 +85,24 @@ class VllmEngine:
         self._check_installed()
         return self._complete(self._texts.checked(requests), lambda _: [])
 
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[ScoredTokens]:
+        self._check_installed()
+        requests = list(requests)
+        yield from filter(None, map(of_nothing, requests))
+        texts = [text_of(request, self.max_length) for request in requests if request.continuation]
+        if not texts:
+            return
+        longest = max(len(text.tokens) for text in texts)
+        self._check_room(longest + 1, f"a text of {longest} tokens to score")
+        yield from scores(texts, Abilities.of(self._engine), ask=self._ask, step=self._step, abort=self._abort)
+
     @property
     def max_length(self) -> int:
         return self._texts.max_length
+
+    @property
+    def longest_scored(self) -> int:
+        return self._texts.max_length - UNREAD
 
     @property
     def start_token(self) -> int:
@@ -149,48 +167,63 @@ class VllmEngine:
                     yield result
                     waiting.extend(rows.after(row, result))
         finally:
-            if under_way and self._loaded is not None:
-                self._loaded.abort_request(list(under_way))
+            self._abort(under_way)
         if rows.refused is not None:
             raise rows.refused
 
     def _begin(self, row: Row) -> str:
+        self._check_room(
+            row.longest,
+            f"a prompt of {len(row.prompt)} tokens with an answer of up to {row.limit}",
+            instead="ask for shorter answers, or ",
+        )
+        return self._ask(row.prompt, sampling_arguments(row.request, limit=row.limit, ends=self._end_tokens))
+
+    def _check_room(self, tokens: int, what: str, *, instead: str = "") -> None:
+        room = self._engine.model_config.max_model_len
+        if tokens > room:
+            raise UserError(
+                f"model {self.model.name}: {what} needs more than the {room} tokens that vLLM has room for here; "
+                f"{instead}leave it more of the device's memory."
+            )
+
+    def _ask(self, prompt: Sequence[int], arguments: dict[str, Any]) -> str:
         """Asks vLLM, which takes up by itself what has to wait for a place. Returns its name there."""
+        engine = self._engine
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        engine = self._engine
-        room = engine.model_config.max_model_len
-        if row.longest > room:
-            raise UserError(
-                f"model {self.model.name}: a prompt of {len(row.prompt)} tokens with an answer of up to {row.limit} "
-                f"needs more than the {room} tokens that vLLM has room for here; ask for shorter answers, "
-                "or leave it more of the device's memory."
-            )
         name = str(next(self._names))
-        arguments = sampling_arguments(row.request, limit=row.limit, ends=self._end_tokens)
         params = SamplingParams(**arguments, output_kind=RequestOutputKind.FINAL_ONLY)
-        engine.add_request(name, {"type": "token", "prompt_token_ids": list(row.prompt)}, params)
+        engine.add_request(name, {"type": "token", "prompt_token_ids": list(prompt)}, params)
         return name
 
-    def _step(self) -> list[Any]:
-        """vLLM's RequestOutput of each row that ended at this step."""
+    def _abort(self, names: Iterable[str]) -> None:
+        if self._loaded is not None and (names := list(names)):
+            self._loaded.abort_request(names)
+
+    def _step(self) -> Iterator[Any]:
+        """vLLM's RequestOutput of each request that ended at this step."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
-            return [output for output in self._engine.step() if output.finished]
+            outputs = self._engine.step()
         except EngineDeadError:
             self.close()
             raise ServiceError(
                 f"model {self.model.name}: vLLM's process ended in the middle of its work; its messages say why, "
                 "and what was answered before is kept."
             ) from None
+        for output in outputs:
+            if output.finished:
+                (completion,) = output.outputs
+                if completion.finish_reason not in ("stop", "length"):
+                    raise ServiceError(f"model {self.model.name}: vLLM gave an answer up ({completion.finish_reason}).")
+                yield output
 
     def _result(self, row: Row, output: Any) -> Generation:
         (completion,) = output.outputs
         made: Sequence[int] = completion.token_ids
-        if completion.finish_reason not in ("stop", "length"):
-            raise ServiceError(f"model {self.model.name}: vLLM gave an answer up ({completion.finish_reason}).")
         if isinstance(completion.stop_reason, str):
             text = before_stop(self._decode(made), row.request.sampling.stop)
         else:

@@ -13,7 +13,7 @@ from zephyr_bench.engines import missing_for, open_engine
 from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions
 from zephyr_bench.engines.vllm_engine import _ended_with_us, before_stop, sampling_arguments
 from zephyr_bench.errors import ServiceError, UserError
-from zephyr_bench.records import Generation, GenerationRequest, Sampling
+from zephyr_bench.records import Generation, GenerationRequest, Sampling, ScoredTokens, ScoreRequest
 
 VLLM = EngineOptions(engine="vllm", device="cpu")
 END = 2  # of the tiny model
@@ -43,20 +43,25 @@ def absent(monkeypatch):
 
 
 class StandIn:
-    """In the place of vLLM's LLMEngine: says `ab…`, a token each step to each request, and after six of them ends."""
+    """In the place of vLLM's LLMEngine: says `ab…`, a token each step to each request, and after six of them ends.
+
+    Each token that is scored has the log-probability -1, and token 5 is the likeliest.
+    """
 
     room = 512
     started: ClassVar[list["StandIn"]] = []
 
     def __init__(self, **arguments):
         self.arguments = arguments
-        self.running, self.aborted, self.is_shut = {}, [], False
+        self.running, self.prompts, self.aborted, self.is_shut = {}, {}, [], False
         self.llm_engine = self.engine_core = self
         self.model_config = SimpleNamespace(max_model_len=self.room)
+        self.vllm_config = SimpleNamespace(cache_config=SimpleNamespace(enable_prefix_caching=True, block_size=16))
         self.started.append(self)
 
     def add_request(self, name, prompt, params):
         self.running[name] = (params, [])
+        self.prompts[name] = prompt["prompt_token_ids"]
 
     def step(self):
         ended = [output for name in self.running if (output := self._longer(name))]
@@ -66,16 +71,32 @@ class StandIn:
 
     def _longer(self, name):
         params, made = self.running[name]
+        if params.logprob_token_ids or params.prompt_logprobs:
+            return self._scored(name, params)
         made.append(END if len(made) == 6 else self.arguments["tokens"][len(made)])
         reason = "stop" if made[-1] == END else "length" if len(made) == params.max_tokens else None
         completion = SimpleNamespace(token_ids=made, finish_reason=reason, stop_reason=None, logprobs=None)
         return reason and SimpleNamespace(request_id=name, finished=True, outputs=[completion])
+
+    def _scored(self, name, params):
+        likely = SimpleNamespace(logprob=-0.5)
+        asked = dict.fromkeys(params.logprob_token_ids or (), SimpleNamespace(logprob=-1.0)) | {5: likely}
+        completion = SimpleNamespace(token_ids=[5], finish_reason="length", stop_reason=None, logprobs=[asked])
+        whole = [{token: SimpleNamespace(logprob=-1.0), 5: likely} for token in self.prompts[name]]
+        return SimpleNamespace(request_id=name, finished=True, outputs=[completion], prompt_logprobs=whole)
 
     def abort_request(self, names):
         self.aborted += names
 
     def shutdown(self):
         self.is_shut = True
+
+
+class Params(SimpleNamespace):
+    """In the place of vLLM's SamplingParams."""
+
+    logprob_token_ids = None
+    prompt_logprobs = None
 
 
 class Dead(Exception):
@@ -89,7 +110,7 @@ def stand_in(installed, monkeypatch, tiny_model_dir):
     tokens = AutoTokenizer.from_pretrained(tiny_model_dir).encode("abcdef", add_special_tokens=False)
     monkeypatch.setattr(StandIn, "started", [])
     parts = {
-        "vllm": {"LLM": lambda **given: StandIn(tokens=tokens, **given), "SamplingParams": SimpleNamespace},
+        "vllm": {"LLM": lambda **given: StandIn(tokens=tokens, **given), "SamplingParams": Params},
         "vllm.sampling_params": {"RequestOutputKind": SimpleNamespace(FINAL_ONLY="final")},
         "vllm.platforms": {"current_platform": SimpleNamespace(device_type="cpu")},
         "vllm.v1": {},
@@ -306,10 +327,68 @@ def test_plain_texts_are_continued_as_they_stand(engine, stand_in):
     assert (result.text, result.finish_reason, result.prompt_tokens) == ("abc", "length", len(prompt))
 
 
-def test_lm_evals_generative_tasks_run_on_it_and_those_that_score_do_not(engine):
+def test_continuations_are_scored(engine, stand_in):
+    requests = [
+        ScoreRequest("one", (7, 8), (9,)),
+        ScoreRequest("likeliest", (7, 8), (5,)),
+        ScoreRequest("many", (7, 8), (9, 5, 9)),
+        ScoreRequest("nothing", (), ()),
+    ]
+    assert sorted(engine.score(requests), key=lambda one: one.key) == [
+        ScoredTokens("likeliest", -0.5, True, 1),
+        ScoredTokens("many", -2.5, False, 3),
+        ScoredTokens("nothing", 0.0, True, 0),
+        ScoredTokens("one", -1.0, False, 1),
+    ]
+    (started,) = stand_in.started
+    assert sorted(started.prompts.values()) == [[7, 8], [7, 8, 9, 5, 9]]
+
+
+def test_nothing_is_started_to_score_nothing(engine, stand_in):
+    assert list(engine.score([])) == []
+    assert list(engine.score([ScoreRequest("1", (7,), ())])) == [ScoredTokens("1", 0.0, True, 0)]
+    assert not stand_in.started
+
+
+def test_what_cannot_be_scored_is_told_before_anything_starts(engine, stand_in):
+    with pytest.raises(UserError, match="a score needs a context of one token at least"):
+        list(engine.score([ScoreRequest("1", (), (7,))]))
+    with pytest.raises(UserError, match="a continuation of 511 tokens is longer than the model's 510"):
+        list(engine.score([ScoreRequest("1", (7,), (8,) * 511)]))
+    assert not stand_in.started
+
+
+def test_text_that_memory_has_no_room_for_is_refused_not_cut(engine, stand_in, monkeypatch):
+    monkeypatch.setattr(stand_in, "room", 100)
+    assert len(list(engine.score([ScoreRequest("1", (7,) * 98, (8,))]))) == 1
+    with pytest.raises(UserError, match=r"a text of 100 tokens to score needs more than the 100 tokens that vLLM has"):
+        list(engine.score([ScoreRequest("1", (7,) * 99, (8,))]))
+
+
+def test_given_up_scores_are_aborted(engine, stand_in):
+    results = engine.score([ScoreRequest(str(number), (number,), (9,)) for number in range(1, 4)])
+    next(results)
+    results.close()
+    (started,) = stand_in.started
+    assert len(started.aborted) == 2
+
+
+def test_dead_process_keeps_the_scores_that_came_before(engine, stand_in, monkeypatch):
+    results = engine.score([ScoreRequest(str(number), (number,), (9,)) for number in range(1, 2000)])
+    next(results)
+
+    def die(self):
+        raise Dead
+
+    monkeypatch.setattr(stand_in, "step", die)
+    came = []
+    with pytest.raises(ServiceError, match="vLLM's process ended"):
+        came.extend(result.key for result in results)
+    assert len(came) == 1023
+
+
+def test_lm_evals_tasks_run_on_it(engine):
     from zephyr_bench.benchmarks import open_benchmark
 
-    assert open_benchmark("open-llm-1", tasks=["ifeval", "gsm8k"]).unfit(engine) == []
-    (told,) = open_benchmark("open-llm-1", tasks=["gsm8k", "arc_challenge"]).unfit(engine)
-    assert told.startswith("arc_challenge reads log-probabilities")
+    assert open_benchmark("open-llm-1", tasks=["ifeval", "gsm8k", "arc_challenge"]).unfit(engine) == []
     assert engine._loaded is None
