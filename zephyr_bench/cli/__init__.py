@@ -12,6 +12,7 @@ import typer
 
 from zephyr_bench import __version__
 from zephyr_bench.cli import catalogue, doctor, evaluate, fetch, interop, judge, judge_report, runs, show, train
+from zephyr_bench.cli.launch import in_one_process
 from zephyr_bench.errors import EXIT_INTERRUPTED, ZephyrBenchError
 from zephyr_bench.escaping import visible
 
@@ -43,7 +44,7 @@ def _root(
 def main() -> None:
     """Entry point of the command: errors become one message and an exit code."""
     try:
-        app()
+        in_one_process(app, sys.argv[1:])
     except ZephyrBenchError as error:
         _fail(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, SystemExit) as end:  # typer turns Ctrl-C into exit 130 without a word

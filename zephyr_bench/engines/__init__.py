@@ -43,12 +43,22 @@ def open_engine(model: str | ModelSource, options: EngineOptions) -> Engine:
         raise UserError(f"--base-url {options.base_url}: engine {options.engine} asks no server; add --engine openai.")
     source = locate(model, include=options.include) if isinstance(model, str) else model
     if options.engine == "transformers":
-        from zephyr_bench.engines.transformers_engine import TransformersEngine
-
-        return TransformersEngine(source, options)
+        return _transformers_engine(source, options)
     if options.engine == "vllm":
         from zephyr_bench.engines.vllm_engine import VllmEngine
 
         return VllmEngine(source, options)
     (point,) = entry_points(group=GROUP, name=options.engine)
     return cast(Engine, point.load()(source, options))
+
+
+def _transformers_engine(source: ModelSource, options: EngineOptions) -> Engine:
+    """Helped by the other processes of the launch, if there are any."""
+    from zephyr_bench.engines.data_parallel import SharedWork, current_crew
+    from zephyr_bench.engines.transformers_engine import TransformersEngine
+
+    crew = current_crew()
+    if crew is None:
+        return TransformersEngine(source, options)
+    own = crew.own_options(options)
+    return TransformersEngine(source, own, shared=SharedWork(crew, source, options))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.engines import chat_tokens, loading
 from zephyr_bench.engines.chat_tokens import encode_chat, put_before
@@ -17,13 +17,18 @@ from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.records import Generation, GenerationRequest, Message, ScoredTokens, ScoreRequest
 
+if TYPE_CHECKING:
+    from zephyr_bench.engines.data_parallel import SharedWork
+
 
 class TransformersEngine:
     """Generates, completes and scores with one causal language model."""
 
-    def __init__(self, model: ModelSource, options: EngineOptions) -> None:
+    def __init__(self, model: ModelSource, options: EngineOptions, *, shared: SharedWork | None = None) -> None:
+        """`shared`: other processes do a part of the work."""
         self.model = model
         self._options = options
+        self._shared = shared
         self._loaded: loading.LoadedModel | None = None
 
     @cached_property
@@ -112,19 +117,33 @@ class TransformersEngine:
     def _complete(
         self, requests: list[CompletionRequest], then: Callable[[Generation], Iterable[CompletionRequest]]
     ) -> Iterator[Generation]:
-        if requests:
-            from zephyr_bench.engines.decoding import decode
+        if requests and self._shared is not None:
+            yield from self._shared.complete(requests, then, lambda some: self._decode(some, lambda _: ()))
+        elif requests:
+            yield from self._decode(requests, then)
 
-            yield from decode(self._weights, requests, max_length=self.max_length, then=then)
+    def _decode(
+        self, requests: list[CompletionRequest], then: Callable[[Generation], Iterable[CompletionRequest]]
+    ) -> Iterator[Generation]:
+        from zephyr_bench.engines.decoding import decode
+
+        yield from decode(self._weights, requests, max_length=self.max_length, then=then)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[ScoredTokens]:
         requests = list(requests)
-        if requests:
-            from zephyr_bench.engines.scoring import score
+        if requests and self._shared is not None:
+            yield from self._shared.score(requests, self._score)
+        elif requests:
+            yield from self._score(requests)
 
-            yield from score(self._weights, requests, max_length=self.max_length)
+    def _score(self, requests: list[ScoreRequest]) -> Iterator[ScoredTokens]:
+        from zephyr_bench.engines.scoring import score
+
+        yield from score(self._weights, requests, max_length=self.max_length)
 
     def close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
         if self._loaded is not None:
             loading.free(self._loaded)
             self._loaded = None
