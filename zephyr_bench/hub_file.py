@@ -72,9 +72,14 @@ def fetch(repo: str, path: str | None, folder: Path) -> list[Path]:
 
 def _fetch_all(repo: str, folder: Path) -> list[Path]:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
 
     try:
         snapshot_download(repo, repo_type="dataset", local_dir=folder)
+    except GatedRepoError:
+        raise UserError(
+            f"{repo} is gated: accept its terms on its page of the hub, set HF_TOKEN, and run the same command again."
+        ) from None
     except (OSError, ValueError) as error:
         reason = first_line(error)
         raise UserError(

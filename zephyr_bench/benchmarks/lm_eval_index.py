@@ -172,9 +172,9 @@ def look_up(name: str) -> Declarations | None:
 
 
 def suggestion(name: str, declared: Sequence[str]) -> str:
-    """The closest of the benchmark's own names, else of lm-eval's."""
-    told = did_you_mean(name, declared)
-    return told if "Did you mean" in told else did_you_mean(name, _written_names())
+    """The closest of the benchmark's own names, else of lm-eval's; where none is close, all of its own."""
+    own, theirs = (did_you_mean(name, names) for names in (declared, _written_names()))
+    return next((told for told in (own, theirs) if "Did you mean" in told), own)
 
 
 def _likely_folder(name: str) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from zephyr_bench.benchmarks.lm_eval_chance import (
     repeatable_language_detection,
 )
 from zephyr_bench.benchmarks.lm_eval_index import Leaf
-from zephyr_bench.errors import UserError, first_line
+from zephyr_bench.benchmarks.lm_eval_rows import Source, tell_of_rows, told_as, try_grading
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,16 @@ def evaluated(
 
 
 def loaded(
-    leaves: Sequence[tuple[Leaf, int | None]], *, name: str, place: Callable[[str], tuple[Path, str] | None]
+    leaves: Sequence[tuple[Leaf, int | None]],
+    *,
+    name: str,
+    place: Callable[[str], tuple[Path, str] | None],
+    tried: Collection[str] = (),
 ) -> dict[str, Any]:
     """lm-eval's task objects, with their data: each leaf with its shots, None where lm-eval's own.
 
-    `place` is where a data set lies, with the fingerprint of what it holds; None where on the hub. Raises UserError
-    for data that can't be loaded.
+    `place` is where a data set lies, with the fingerprint of what it holds; None where on the hub. Of the leaves
+    `tried` an empty reply is graded. Raises UserError for data that can't be loaded or isn't as a task expects.
     """
     _hush()
     punkt.let_nltk_find_it()
@@ -81,25 +85,25 @@ def loaded(
         wanted: dict[str, Any] = {**leaf.overrides, "task": leaf.name}
         if shots is not None:
             wanted["num_fewshot"] = shots
+        at, advice = f"{leaf.data} of the hub", "name a folder in the hub's layout that has it by --data"
         if (found_at := place(leaf.data or "")) is not None:
             folder, content = found_at
+            at, advice = str(folder), ""
             own = leaf.declared.get("dataset_kwargs") or {}
             wanted |= {"dataset_path": str(folder), "dataset_kwargs": {**own, "cache_dir": _datasets_cache(content)}}
-        try:
-            # a group of ours: the one public way to load lm-eval's tasks with keys of theirs overridden
-            with lm_evals_chance():
-                made = leaf.manager.load([{"group": name, "task": [wanted]}])
-        except (OSError, ValueError, ImportError) as error:  # what datasets raises for absent or broken data
-            reason = first_line(error)
-            raise UserError(
-                f"{name}: the data of its tasks can't be loaded ({reason}); "
-                "name a folder in the hub's layout with --data."
-            ) from None
+        source = Source(f"{name}: {leaf.name}", at)
+        # a group of ours: the one public way to load lm-eval's tasks with keys of theirs overridden
+        with told_as(source.no_data, advice=advice), lm_evals_chance():
+            made = leaf.manager.load([{"group": name, "task": [wanted]}])
         for task in made["tasks"].values():
             if task.get_config("num_fewshot") is None:
                 task.set_config(key="num_fewshot", value=0)
             task.set_fewshot_seed(seed=FEWSHOT_SEED)
+            if leaf.name in tried:
+                with lm_evals_chance():
+                    try_grading(task, source)
             draw_apart(task)
+            tell_of_rows(task, source)
         found["tasks"] |= made["tasks"]
     return found
 
@@ -123,4 +127,5 @@ def _hush() -> None:
     datasets.disable_progress_bars()
     lm_eval.api.task.tqdm = partial(tqdm, disable=True)  # it has no switch, and TQDM_DISABLE is read too early
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # of what it raises we tell
     warnings.filterwarnings("ignore", module="lm_eval")

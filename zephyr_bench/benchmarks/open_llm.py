@@ -65,6 +65,11 @@ class OpenLlm:
         absent = {name for task in self.tasks for name in task.data_sets if self._local(name) is None}
         return sorted(name for name in absent if not cached(name, "dataset"))
 
+    def hub_files(self) -> list[tuple[str, str | None]]:
+        """Whole data sets: a data set's README tells which of its files are which split's."""
+        names = dict.fromkeys(name for task in self.tasks for name in task.data_sets)
+        return [(name, None) for name in names if name and self._local(name) is None]
+
     def unfit(self, engine: Engine) -> list[str]:
         """What the engine can't do of these tasks, a sentence each. Asks it nothing."""
         who = f"model {engine.model.name}, run by {type(engine).__name__},"
@@ -75,7 +80,7 @@ class OpenLlm:
             others = f", or choose others by --tasks {','.join(written)}" if written else ""
             told.append(
                 f"{', '.join(scored)} {_read(scored)} log-probabilities of given texts, which {who} can't tell: "
-                f"take --engine transformers{others}"
+                f"take --engine transformers or vllm{others}"
             )
         if written and _has_tokenizer(engine) and not hasattr(engine, "complete"):
             told.append(f"{', '.join(written)} {_read(written)} continuations of plain texts, which {who} can't make")
@@ -91,6 +96,7 @@ class OpenLlm:
             raise UserError(f"--chat-template: model {engine.model.name} has no chat template.")
         if self._chat_template is None:
             fitted._chat_template = template and (self._by_default or not _has_tokenizer(engine))
+        self._check_room(engine)
         return fitted
 
     def protocol(self, limit: int | None) -> Mapping[str, Any]:
@@ -115,7 +121,8 @@ class OpenLlm:
         """One a row and metric; of a row with several parts (IFEval's instructions) one a part, its number the turn."""
         fitted = self.fitted(job.engine)
         leaves = [(leaf, task.shots) for task in self.tasks for leaf in self._leaves[task.task]]
-        tasks = lm_eval_run.loaded(leaves, name=self.name, place=self._place)
+        tried = {leaf.name for task in self.tasks if task.tried for leaf in self._leaves[task.task]}
+        tasks = lm_eval_run.loaded(leaves, name=self.name, place=self._place, tried=tried)
         for leaf, task in tasks["tasks"].items():
             self._check_metrics(leaf, task)
         rows = lm_eval_run.evaluated(
@@ -168,6 +175,19 @@ class OpenLlm:
             return EngineLM(engine, job.run, progress=job.progress, seed=job.seed)
         return ChatLM(engine, job.run, progress=job.progress, seed=job.seed)
 
+    def _check_room(self, engine: Any) -> None:
+        """Raises UserError for tasks of which a reply alone may fill the model: nothing is made before that is told."""
+        held = engine.max_length if _has_tokenizer(engine) else None
+        asked = {task.task: max(map(_new_tokens, self._leaves[task.task])) for task in self.tasks}
+        long = [name for name, tokens in asked.items() if held is not None and tokens >= held]
+        if long:
+            others = ",".join(name for name in asked if name not in long)
+            raise UserError(
+                f"{self.name}: a reply to {' or '.join(long)} may have {max(asked.values())} tokens, and model "
+                f"{engine.model.name} holds {held} with the prompt"
+                f"{f'; choose others by --tasks {others}' if others else ''}."
+            )
+
     def _check_metrics(self, leaf: str, task_object: Any) -> None:
         """Raises UserError for a metric or filter that lm-eval's task doesn't have."""
         task, known = self._owner(leaf), task_object.aggregation()
@@ -198,10 +218,24 @@ class OpenLlm:
         if folder is None:
             return None
         if name not in self._contents:
-            files = sorted(path for path in folder.rglob("*") if path.is_file())
-            hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+            hashes = {str(path.relative_to(folder)): file_sha256(path) for path in _files(folder)}
             self._contents[name] = fingerprint(hashes)
         return folder, self._contents[name]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Of a data set. What is hidden is none of it: huggingface_hub notes there when it downloaded each file."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
+def _new_tokens(leaf: Leaf) -> int:
+    """The most that a reply may have; 0 where none is written."""
+    from zephyr_bench.engines.lm_eval_texts import sampling_of
+
+    options = leaf.declared.get("generation_kwargs") or {}
+    return 0 if leaf.scored else sampling_of(options, prompt="", replicate=0, seed=0).max_new_tokens
 
 
 def _counted_as(task: TaskSpec, row: lm_eval_run.Row) -> str | None:

@@ -21,7 +21,10 @@ def fetch(
     include: o.Include = None,
     output: o.OutputFormat = o.Format.table,
 ) -> None:
-    """Bring a benchmark's data sets from the hub into a folder in the hub's layout, for --data."""
+    """Bring a benchmark's data sets from the hub into a folder in the hub's layout, for --data.
+
+    One that can't be had (a gated one needs a login) does not keep the others from coming; exit 2 then, at the end.
+    """
     from zephyr_bench import hub_file
     from zephyr_bench.hub import reachable
     from zephyr_bench.reports.render import render_records, render_table
@@ -32,13 +35,21 @@ def fetch(
             f"the hub does not answer from here; run `zephyr-bench fetch {benchmark} -o DIR` where it does, and bring "
             f"DIR here."
         )
-    written = [place for repo, path in wanted for place in hub_file.fetch(repo, path, folder)]
+    written: list[Path] = []
+    failed: list[str] = []
+    for repo, path in wanted:
+        try:
+            written += hub_file.fetch(repo, path, folder)
+        except UserError as error:
+            failed.append(str(error))
     records = [{"file": str(place), "bytes": place.stat().st_size} for place in written]
     if output in (o.Format.json, o.Format.csv):
         typer.echo(render_records(records, ("file", "bytes"), output.value), nl=False)
-        return
-    cells = [[str(record["file"]), f"{record['bytes']:,}"] for record in records]
-    typer.echo(render_table(("file", "bytes"), cells, output.value, numeric=[1]), nl=False)
+    elif records:
+        cells = [[str(record["file"]), f"{record['bytes']:,}"] for record in records]
+        typer.echo(render_table(("file", "bytes"), cells, output.value, numeric=[1]), nl=False)
+    if failed:
+        raise UserError(" ".join(failed))
 
 
 def _hub_files(name: str, include: tuple[Path, ...]) -> list[tuple[str, str | None]]:
