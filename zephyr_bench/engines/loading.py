@@ -27,7 +27,7 @@ _BEGUN_SHARE = 3  # a third as much again as the batch's keys and values
 _CPU_FORWARD_TOKENS = 4096
 _CPU_PROMPT_TOKENS = 1024  # more are read slower, and need more padding
 _GPU_FORWARD_TOKENS = 32768
-_CPU_TREE_TOKENS = 256  # more don't multiply faster, and look at more keys that aren't theirs
+_CPU_TREE_TOKENS = 1024  # more don't multiply faster
 _GPU_TREE_TOKENS = 4096
 
 

@@ -8,6 +8,7 @@ such a mask: `takes_trees` tries it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,14 @@ from transformers import Cache
 
 from zephyr_bench.engines.kv_cache import GrowingLayer
 from zephyr_bench.engines.loading import LoadedModel, free_memory
+from zephyr_bench.engines.part_attention import in_parts, takes_parts
 from zephyr_bench.engines.token_scores import Head
 from zephyr_bench.engines.token_tree import Block, Ints, TokenTree, planted
 from zephyr_bench.engines.tree_masks import masks, may_take_masks
 
 _LIKE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of states computed in two ways, relative; others are coarser
 _COARSE = 0.1
+_WHOLE = 256  # tokens of a block where attention can't be cut: it looks at all of the block
 _PROBED = 256  # tokens of the block that memory is measured by
 # what architectures raise that don't take a mask of ours, positions or a cache
 _REFUSALS = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError, NotImplementedError)
@@ -89,6 +92,8 @@ def _values(walk: _Walk, tree: TokenTree, reads: Reads, first: int, stop: int) -
 def _most_tokens(loaded: LoadedModel, walk: _Walk, tree: TokenTree) -> int:
     """Of a block; on a GPU no more than half of what is free holds, by what a small one takes."""
     most = loaded.batching.tree_tokens
+    if not takes_parts(loaded.model):
+        most = min(most, _WHOLE)
     if loaded.device.type != "cuda":
         return most
     few = min(_PROBED, tree.size)
@@ -115,13 +120,15 @@ class _Walk:
         device = self._model.device
         parts = (block.tokens, block.positions, block.depths, block.seen)
         tokens, positions, depths, seen = (torch.from_numpy(part)[None].to(device) for part in parts)
-        states = self.head.body(
-            input_ids=tokens,
-            attention_mask=masks(self._model, seen, positions[..., None] - depths[:, None]),
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        )[0][0]  # (n, width)
+        mask = masks(self._model, seen, positions[..., None] - depths[:, None])
+        with in_parts(self._model, mask) if takes_parts(self._model) else nullcontext():
+            states = self.head.body(
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=self._cache,
+                use_cache=True,
+            )[0][0]  # (n, width)
         return states[torch.from_numpy(rows).to(device)]
 
     @torch.inference_mode()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_scoring import CHOICES, INSTRUCTION, QUESTIONS, reference_scores, requests_of
 
-from zephyr_bench.engines import open_engine
+from zephyr_bench.engines import open_engine, part_attention
 from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.engines.token_tree import planted
 from zephyr_bench.engines.tree_scoring import takes_trees
@@ -51,6 +51,18 @@ def test_blocks_of_any_size_give_a_plain_passes_scores(other_architecture, tree_
     engine = opened(other_architecture, tree_tokens=tree_tokens)
     requests = requests_of(engine)
     assert_right(engine, requests, scores(engine, requests))
+
+
+@pytest.mark.parametrize("queries", [1, 7, 100])
+def test_attention_in_parts_gives_a_plain_passes_scores(other_architecture, monkeypatch, queries):
+    monkeypatch.setattr(part_attention, "_CPU_QUERIES", queries)
+    engine = opened(other_architecture, tree_tokens=1024)
+    model = engine._weights.model
+    own = model.config._attn_implementation
+    requests = requests_of(engine)
+    assert_right(engine, requests, scores(engine, requests))
+    assert model.config._attn_implementation == own
+    assert not part_attention._parts
 
 
 def test_each_distinct_token_is_computed_once(tiny_model_dir):
