@@ -69,6 +69,7 @@ class Training(Entry):
     max_grad_norm: float = Field(1.0, gt=0)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 elsewhere
     gradient_checkpointing: bool = False  # less memory for a third more time; no effect on the result
+    save_minutes: float | None = Field(10.0, ge=0)  # between restart points; 0: after each step, null: none
     budget_minutes: float | None = Field(None, gt=0)  # shown beside the time taken
 
 

@@ -35,3 +35,10 @@ def write_bytes(path: Path, content: bytes, *, advice: str = _ELSEWHERE) -> None
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{path} can't be written: {reason}; {advice}.") from None
+
+
+def flush_folder(folder: Path) -> None:
+    """To the disk, before it is renamed into its place."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

@@ -35,6 +35,8 @@ from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe, Training
+from zephyr_bench.trainers.restart import RestartPoints
+from zephyr_bench.written_file import flush_folder
 
 if TYPE_CHECKING:
     from zephyr_bench.trainers.loop import Step
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 LINEAGE = "lineage.json"
 LOG = "training_log.jsonl"
 # where rows came from is told by their hash; the others change speed and memory, not the result
-_NO_EFFECT = {"data", "held_out", "micro_batch", "gradient_checkpointing", "budget_minutes"}
+_NO_EFFECT = {"data", "held_out", "micro_batch", "gradient_checkpointing", "save_minutes", "budget_minutes"}
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,14 @@ def finished_before(out: Path, record: StageRecord, *, resume: bool, progress: P
     return None
 
 
+def restart_points(out: Path, record: StageRecord, settings: Training, *, resume: bool) -> RestartPoints:
+    """Those of the stage that leaves its checkpoint in `out`; without `resume` none is gone on from."""
+    points = RestartPoints(out.with_name(f".{out.name}-restart"), record.fingerprint, settings.save_minutes)
+    if not resume:
+        points.clear()
+    return points
+
+
 def _finished(out: Path, record: StageRecord) -> ModelSource | None:
     """The checkpoint in `out` if it came of the same stage, data and parent."""
     try:
@@ -187,7 +197,7 @@ def save(model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequ
         lineage = record.lineage(steps, str(model.device), chat_template=default_template(tokenizer))
         (draft / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
         draft.chmod(0o755)
-        _flush(draft)
+        flush_folder(draft)
         _put_in_place(draft, out)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -213,12 +223,6 @@ def _put_in_place(draft: Path, out: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         draft.rename(out)
-
-
-def _flush(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def _git_commit() -> str | None:

@@ -16,7 +16,7 @@ from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError, ZephyrBenchError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DdpoStage, Recipe
-from zephyr_bench.trainers.checkpoint import StageRecord, finished_before, load_for_training, save
+from zephyr_bench.trainers.checkpoint import StageRecord, finished_before, load_for_training, restart_points, save
 from zephyr_bench.trainers.data import Pair
 from zephyr_bench.trainers.reference import ReferenceLogProbs, reference_log_probs
 from zephyr_bench.trainers.tokens import PairExample, encode_pair, pad_token
@@ -35,6 +35,7 @@ class Referenced:
 
     example: PairExample
     log_probs: tuple[float, ...]
+    name: str = ""  # the pair's
 
 
 def train_ddpo(
@@ -74,14 +75,20 @@ def train_ddpo(
             predictor, examples, known, rows=stage.micro_batch or stage.global_batch, progress=progress
         )
     task = Task(
-        items=[Referenced(*both) for both in zip(examples, log_probs, strict=True)],
+        items=[
+            Referenced(example, both, pair.id) for example, both, pair in zip(examples, log_probs, pairs, strict=True)
+        ],
         loss=partial(preference_loss, predictor, stage=stage),
         weight=lambda _: 1,
         length=lambda item: item.example.tree.size,
+        name=lambda item: item.name,
     )
     check = partial(_check_first_loss, stage=stage, tolerance=0.5 if mixed else 0.01)
-    steps = train(model, task, stage, seed=recipe.seed, what="ddpo", progress=progress, check=check)
-    return save(model, tokenizer, out, record, steps)
+    restart = restart_points(out, record, stage, resume=resume)
+    steps = train(model, task, stage, seed=recipe.seed, what="ddpo", progress=progress, check=check, restart=restart)
+    made = save(model, tokenizer, out, record, steps)
+    restart.clear()
+    return made
 
 
 def _with_what_the_loss_needs(pairs: Sequence[Pair], stage: DdpoStage) -> list[Pair]:

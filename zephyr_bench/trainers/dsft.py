@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DsftStage, Recipe
-from zephyr_bench.trainers.checkpoint import StageRecord, finished_before, load_for_training, save
+from zephyr_bench.trainers.checkpoint import StageRecord, finished_before, load_for_training, restart_points, save
 from zephyr_bench.trainers.data import read_dialogues
 from zephyr_bench.trainers.packing import fitted
 from zephyr_bench.trainers.tokens import Example, Tree, encode_dialogue, pad_token
@@ -44,35 +45,45 @@ def train_dsft(
     model, tokenizer = load_for_training(start, stage, recipe=recipe, device=device)
     encode = partial(encode_dialogue, tokenizer, max_length=stage.max_length, loss_on=stage.loss_on)
     examples = [encode(dialogue.messages) for dialogue in dialogues]
-    learned = [example for example in examples if example.targets]
+    learned = [_Numbered(number, example) for number, example in enumerate(examples, start=1) if example.targets]
     if not learned:
         raise UserError(f"dsft: no token with loss is left after cutting at max_length {stage.max_length}; raise it.")
     if len(learned) < len(examples):
         progress.warn(f"dsft: {len(examples) - len(learned)} dialogues have no token with loss within max_length")
-    rows = _rows(learned, stage)
     model.train()
+    length = stage.max_length if stage.packing else None
     task = Task(
-        items=rows,
-        loss=partial(
-            _loss, Predictor(model, pad=pad_token(tokenizer)), length=stage.max_length if stage.packing else 0
-        ),
-        weight=lambda row: sum(example.targets for example in row),
-        length=lambda row: sum(len(example.ids) for example in row),
+        items=_rows(learned, stage),
+        loss=partial(_loss, Predictor(model, pad=pad_token(tokenizer)), length=length),
+        weight=lambda row: sum(one.example.targets for one in row),
+        length=lambda row: sum(len(one.example.ids) for one in row),
+        name=lambda row: "+".join(str(one.number) for one in row),
     )
-    steps = train(model, task, stage, seed=recipe.seed, what="dsft", progress=progress)
-    return save(model, tokenizer, out, record, steps)
+    restart = restart_points(out, record, stage, resume=resume)
+    steps = train(model, task, stage, seed=recipe.seed, what="dsft", progress=progress, restart=restart)
+    made = save(model, tokenizer, out, record, steps)
+    restart.clear()
+    return made
 
 
-def _rows(examples: Sequence[Example], stage: DsftStage) -> list[tuple[Example, ...]]:
-    """What counts as one of a global batch: a dialogue, or a row filled with several."""
+@dataclass(frozen=True)
+class _Numbered:
+    number: int  # of the dialogue, from 1
+    example: Example
+
+
+_Row = tuple[_Numbered, ...]  # what counts as one of a global batch
+
+
+def _rows(learned: Sequence[_Numbered], stage: DsftStage) -> list[_Row]:
+    """A dialogue each, or rows filled with several."""
     if not stage.packing:
-        return [(example,) for example in examples]
-    packed = fitted([len(example.ids) for example in examples], length=stage.max_length)
-    return [tuple(examples[number] for number in row) for row in packed]
+        return [(one,) for one in learned]
+    packed = fitted([len(one.example.ids) for one in learned], length=stage.max_length)
+    return [tuple(learned[number] for number in row) for row in packed]
 
 
-def _loss(
-    predictor: Predictor, rows: Sequence[tuple[Example, ...]], *, length: int
-) -> tuple[Tensor, Mapping[str, Tensor]]:
+def _loss(predictor: Predictor, rows: Sequence[_Row], *, length: int | None) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Negative log-likelihood summed over learned tokens (arXiv 2310.16944, section 3.1)."""
-    return -predictor([Tree(example) for row in rows for example in row], length=length).log_probs.sum(), {}
+    found = predictor([Tree(one.example) for row in rows for one in row], length=length)
+    return -found.log_probs.sum(), {}

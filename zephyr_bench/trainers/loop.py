@@ -7,7 +7,7 @@ a log of every step. Knows no dialogues and no pairs. One process, one device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -18,9 +18,12 @@ from torch import Tensor
 from zephyr_bench.errors import UserError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Training
+from zephyr_bench.trainers.restart import RestartPoints
 from zephyr_bench.trainers.schedule import learning_rate_share
 
 Item = TypeVar("Item")
+_DIVERGED = 10  # times the first loss
+_TOLD = 8  # rows that a message names
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Task(Generic[Item]):
     loss: Callable[[Sequence[Item]], tuple[Tensor, Mapping[str, Tensor]]]
     weight: Callable[[Item], int]  # what an item counts for in the mean: its tokens, or 1
     length: Callable[[Item], int]  # tokens, so that items of like length share a forward pass
+    name: Callable[[Item], str]  # for messages: the row that it came from
 
 
 def train(
@@ -55,19 +59,24 @@ def train(
     what: str,
     progress: Progress,
     check: Callable[[Step], None] = lambda _: None,
+    restart: RestartPoints | None = None,
 ) -> list[Step]:
     """Update the model in place. The result depends on `micro_batch` by rounding only.
 
     Gradients are of the mean over the whole global batch (sum over micro-batches / total weight), not a
-    mean of means: short and long micro-batches count by their tokens. Raises UserError for a loss or
+    mean of means: short and long micro-batches count by their tokens. With restart points the training goes on where
+    the newest stands. Raises UserError for a loss or
     gradient that is not finite, and what `check` raises on seeing a step.
     """
     batches = list(_batches(task.items, settings, seed))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    steps: list[Step] = []
-    tracked = progress.track(batches, what=what, total=len(batches), unit="steps")
-    for number, (epoch, batch) in enumerate(tracked):
+    steps = restart.restore(model, optimizer) if restart else []
+    if steps:
+        progress.say(f"{what}: going on after step {len(steps)} of {len(batches)}")
+    rest = batches[len(steps) :]
+    tracked = progress.track(rest, what=what, total=len(rest), unit="steps")
+    for number, (epoch, batch) in enumerate(tracked, start=len(steps)):
         share = learning_rate_share(
             number, steps=len(batches), warmup_ratio=settings.warmup_ratio, schedule=settings.schedule
         )
@@ -79,19 +88,38 @@ def train(
         for part in _micro_batches(batch, task, settings.micro_batch or settings.global_batch):
             with autocast(model, settings):
                 loss, sums = task.loss(part)
+            _check_finite(float(loss.detach()), what, "loss", number + 1, map(task.name, part))
             (loss / weight).backward()
             total += float(loss.detach()) / weight
             for name, value in sums.items():
                 watched[name] = watched.get(name, 0.0) + float(value) / weight
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
-        for name, value in (("loss", total), ("gradient norm", norm)):
-            if not math.isfinite(value):
-                raise UserError(f"{what}: the {name} is {value} at step {number + 1}; lower learning_rate.")
+        _check_finite(norm, what, "gradient norm", number + 1, map(task.name, batch))
         steps.append(Step(number + 1, epoch, total, rate, norm, watched))
         check(steps[-1])
+        if total > _DIVERGED * max(1.0, steps[0].loss):
+            rows = _told(map(task.name, batch))
+            raise UserError(
+                f"{what}: the loss is {total:.4g} at step {number + 1}, of {steps[0].loss:.4g} at the first: it diverges "
+                f"(rows {rows}); lower learning_rate."
+            )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if restart and restart.due():
+            restart.save(model, optimizer, steps)
     return steps
+
+
+def _check_finite(value: float, what: str, of: str, step: int, rows: Iterable[str]) -> None:
+    if not math.isfinite(value):
+        raise UserError(
+            f"{what}: the {of} is {value} at step {step}, in rows {_told(rows)}; lower learning_rate, or look at the rows."
+        )
+
+
+def _told(rows: Iterable[str]) -> str:
+    names = list(rows)
+    return ", ".join(names[:_TOLD]) + (f" and {len(names) - _TOLD} more" if len(names) > _TOLD else "")
 
 
 def autocast(model: Any, settings: Training) -> Any:

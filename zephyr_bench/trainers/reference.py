@@ -34,14 +34,16 @@ class ReferenceLogProbs:
         return [example for example in examples if any(key not in self._known for key in keys_of(example))]
 
     def add(self, examples: Sequence[PairExample], log_probs: Sequence[Sequence[float]]) -> None:
-        lines = []
-        for example, values in zip(examples, log_probs, strict=True):
-            for key, value in zip(keys_of(example), values, strict=True):
-                self._known[key] = value
-                lines.append(json.dumps([key, value]) + "\n")
+        """A batch is one line: one that a kill cuts is made again whole, in the same batch, to the same bits."""
+        made = {
+            key: value
+            for example, values in zip(examples, log_probs, strict=True)
+            for key, value in zip(keys_of(example), values, strict=True)
+        }
+        self._known |= made
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
+            file.write(json.dumps(made) + "\n")
 
     def of(self, example: PairExample) -> tuple[float, ...]:
         """Of each answer, in their order."""
@@ -60,11 +62,11 @@ def _read(path: Path) -> Iterator[tuple[str, float]]:
         return
     for line in lines:
         try:
-            key, value = json.loads(line)
-        except (ValueError, TypeError):
+            made = json.loads(line)
+        except ValueError:
             continue
-        if isinstance(key, str) and isinstance(value, float):
-            yield key, value
+        if isinstance(made, dict):
+            yield from ((key, value) for key, value in made.items() if isinstance(value, float))
 
 
 def reference_log_probs(

@@ -67,6 +67,5 @@ def test_another_model_or_arithmetic_is_another_reference(tmp_path: Path, tiny_m
 def test_a_spoiled_line_is_computed_again(tmp_path: Path, tiny_model_dir: Path) -> None:
     reference_log_probs(Sums(), EXAMPLES, known(tmp_path, tiny_model_dir), rows=2, progress=QUIET)
     (path,) = tmp_path.glob("*.jsonl")
-    whole = path.read_text().splitlines()
-    path.write_text("\n".join(["no json", *whole[1:-1], whole[-1][:9]]))
-    assert len(known(tmp_path, tiny_model_dir).missing(EXAMPLES)) == 1
+    path.write_text("no json\n" + path.read_text()[:-9])
+    assert len(known(tmp_path, tiny_model_dir).missing(EXAMPLES)) == 2
