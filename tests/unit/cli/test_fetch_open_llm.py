@@ -19,6 +19,7 @@ from lm_eval_data_2 import write_data_2
 from zephyr_bench.benchmarks import open_benchmark
 
 COMMIT = "0" * 40
+GATED: list[str] = []  # data sets that need a login
 
 
 @pytest.fixture
@@ -34,8 +35,12 @@ def hub(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             self.wfile.write(self._head())
 
         def _head(self) -> bytes:
-            content = answer(published, self.path.partition("?")[0])
-            self.send_response(404 if content is None else 200)
+            path = self.path.partition("?")[0]
+            gated = any(path.startswith(f"/{kind}/{name}") for kind in ("datasets", "api/datasets") for name in GATED)
+            content = None if gated else answer(published, path)
+            self.send_response(403 if gated else 404 if content is None else 200)
+            if gated:
+                self.send_header("X-Error-Code", "GatedRepo")
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("ETag", f'"{hashlib.sha1(content or b"").hexdigest()}"')
             self.send_header("Content-Length", str(len(content or b"")))
@@ -89,6 +94,20 @@ def test_the_fetched_folder_is_all_that_version_2_needs_and_counts_as_the_same_d
     fetched, given = (open_benchmark("open-llm-2", data=folder) for folder in (tmp_path / "data", published))
     assert fetched.hub_data() == []
     assert fetched.protocol(None)["data"] == given.protocol(None)["data"]  # huggingface_hub's notes are no data
+
+
+def test_a_gated_data_set_does_not_keep_the_others_from_coming(
+    hub: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint, published = hub
+    monkeypatch.setattr(sys.modules[__name__], "GATED", ["Idavidrein/gpqa"])
+    done = fetch("open-llm-2", "-o", "data", "--format", "json", home=tmp_path, HF_ENDPOINT=endpoint)
+    assert done.returncode == 2
+    assert "Idavidrein/gpqa is gated: accept its terms on its page of the hub, set HF_TOKEN" in done.stderr
+    brought = {f"{place.parent.name}/{place.name}" for place in (tmp_path / "data").glob("*/*") if any(place.iterdir())}
+    expected = {f"{place.parent.name}/{place.name}" for place in published.glob("*/*")}
+    assert brought == expected - {"Idavidrein/gpqa"}
+    assert {"/".join(Path(record["file"]).parts[1:3]) for record in json.loads(done.stdout)} == brought
 
 
 def test_without_a_network_it_says_so_in_one_sentence(tmp_path: Path) -> None:
