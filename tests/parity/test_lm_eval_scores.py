@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exact_scores import Exact
 from lm_eval_requests import SHAPES, Shape, requests_of, write_hellaswag
 from test_lm_eval import Nothing
 from tiny_model import make_tiny_model
@@ -46,24 +47,6 @@ def assert_same(model: str, requests: list[Any]) -> None:
             assert abs(our_log_prob - right) <= near
             assert our_greedy == greedy or margin < 10 * APART
     assert accuracies(requests, found) == accuracies(requests, expected)
-
-
-class Exact:
-    """A plain forward pass in float64: (log-probability, how near the nearest tie between likeliest tokens is)."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def __call__(self, context: list[int], continuation: list[int]) -> tuple[float, float]:
-        import torch
-
-        model = self._model.double()
-        with torch.inference_mode():
-            ids = torch.tensor([context + continuation])[:, :-1]
-            log_probs = model(ids).logits[0, -len(continuation) :].log_softmax(-1)  # (tokens, vocabulary)
-        top = log_probs.topk(2).values  # (tokens, 2)
-        total = log_probs.gather(1, torch.tensor(continuation)[:, None]).sum()
-        return float(total), float((top[:, 0] - top[:, 1]).min())
 
 
 def accuracies(requests: list[Any], scores: list[tuple[float, bool]]) -> dict[int, int]:
