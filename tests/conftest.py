@@ -26,6 +26,15 @@ def own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_reference_log_probs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Kept from one session to the next they would answer for code that has changed since."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache-home")
+        patch.setattr("zephyr_bench.trainers.reference.user_cache_path", lambda name: folder / name)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of safetensors with tokenizer and chat template. Read only: copy it to change it."""

@@ -68,7 +68,9 @@ class Training(Entry):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 elsewhere
-    gradient_checkpointing: bool = False  # less memory for a third more time; no effect on the result
+    # what is computed twice to keep less; no effect on the result. selective: all but products, for a tenth more time;
+    # true: everything, for a third more
+    gradient_checkpointing: bool | Literal["selective"] = False
     save_minutes: float | None = Field(10.0, ge=0)  # between restart points; 0: after each step, null: none
     budget_minutes: float | None = Field(None, gt=0)  # shown beside the time taken
 
@@ -118,6 +120,8 @@ class DdpoStage(Training):
             raise ValueError(f"label_smoothing belongs to loss sigmoid, not to {self.loss}")
         if (self.optimism is None) == (self.loss == "selm"):
             raise ValueError("loss selm needs optimism, and no other loss has it")
+        if self.loss == "selm" and not self.data:
+            raise ValueError("loss selm needs data: pairs with a 'sampled' answer of the starting model")
         return self
 
     @model_validator(mode="after")

@@ -43,7 +43,6 @@ BATCH_SIZES = (1, 4, 8)
 ROUNDS = 3
 LIMIT_S = 30 * 60  # a round that would end later isn't begun
 APART = 2e-5  # a token
-TOKENS_A_PASS = 256  # on a CPU
 SHOTS = (0, 2, 5)  # growth is shown for these
 MOST_TOKENS, LEAST_FLOPS, MEMORY = 1.05, 0.6, 1.0
 MEMORY_SHAPE = "arc-25"
@@ -134,7 +133,7 @@ def measure(shapes: Sequence[Shape], own: Path, rounds: int, *, as_json: bool) -
             pairs[shape.name].append((my_seconds, their_seconds))
             tokens.append((passed.tokens, trees[shape.name].tokens))
             reached = flop(sides.weights, trees[shape.name]) / my_seconds
-            flops.append((reached, matmul_flop_per_second(sides.weights, TOKENS_A_PASS)))
+            flops.append((reached, matmul_flop_per_second(sides.weights, sides.engine._weights.batching.tree_tokens)))
             say(f"round {number + 1}: {shape.name} {my_seconds:.1f} s against {their_seconds:.1f} s; {apart}")
         if time.perf_counter() - began + time.perf_counter() - started > LIMIT_S:
             break

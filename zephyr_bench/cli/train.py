@@ -88,7 +88,7 @@ def train(
         typer.Option("--stage", help="Stop after this stage; those before it are trained unless they are there."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Keep finished stages, or train them again.")
+        bool, typer.Option("--resume/--no-resume", help="Keep finished stages and restart points, or train afresh.")
     ] = True,
     overrides: Overrides = None,
     dry_run: DryRun = False,

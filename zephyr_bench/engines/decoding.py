@@ -20,6 +20,7 @@ from zephyr_bench.engines.protocol import CompletionRequest
 from zephyr_bench.engines.rows import Begun, Follow, Queue, Row, Rows, common_beginning, groups, share_beginnings
 from zephyr_bench.engines.sampling import choose, likeliest
 from zephyr_bench.engines.token_texts import told_tokens
+from zephyr_bench.engines.tree_masks import turns_by_length
 from zephyr_bench.records import Generation
 
 _REFILL_SHARE = 4  # new prompts are read when a quarter of the places is free
@@ -61,7 +62,8 @@ def decode(
     rows = Rows(then, max_length)
     queue = Queue()
     first = [rows.row(request) for request in requests]
-    share_beginnings([row for row in first if row.limit > 0], room=loaded.batching.begun_tokens)
+    if not turns_by_length(loaded.model):
+        share_beginnings([row for row in first if row.limit > 0], room=loaded.batching.begun_tokens)
     for row in first:
         if row.limit > 0:
             queue.add(row)
@@ -149,6 +151,8 @@ def _read_prompts(loaded: LoadedModel, rows: list[Row]) -> tuple[_Batch, torch.T
     """
     columns, new = max(len(row.prompt) for row in rows), max(row.unread for row in rows)
     if all(row.known and not row.begins_others for row in rows):
+        for row in rows:
+            row.begun = None
         return _Batch(rows, columns, None), None
     ids = torch.zeros(len(rows), new, dtype=torch.long)  # (rows, new)
     for number, row in enumerate(rows):

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 
 from zephyr_bench.engines import kv_cache
-from zephyr_bench.engines.loading import LoadedModel
+from zephyr_bench.engines.loading import LoadedModel, free_memory
 from zephyr_bench.engines.prefix_plan import Group, absorb, plan
 from zephyr_bench.engines.score_inputs import model_input
 from zephyr_bench.engines.token_scores import Head
+from zephyr_bench.engines.tree_masks import turns_by_length
 from zephyr_bench.records import ScoredTokens, ScoreRequest
 
 
@@ -45,11 +47,12 @@ def score_in_groups(loaded: LoadedModel, asked: Sequence[ScoreRequest], *, max_l
         inputs, first = model_input(request, max_length)
         wanted[inputs].append(_Reading(request.key, first, request.continuation))
     readings: dict[tuple[int, ...], list[_Reading]] = defaultdict(list)
-    for inputs, longest in absorb(list(wanted)).items():
+    alone = turns_by_length(loaded.model)
+    for inputs, longest in ({key: key for key in wanted} if alone else absorb(list(wanted))).items():
         readings[longest] += wanted[inputs]
     sequences = list(readings)
     reader = _Reader(loaded)
-    for group in plan(sequences):
+    for group in [Group(0, (number,)) for number in range(len(sequences))] if alone else plan(sequences):
         for number, scores in _score_group(reader, sequences, group, readings):
             for reading in readings[sequences[number]]:
                 found = [scores[pair] for pair in reading.pairs()]
@@ -76,11 +79,36 @@ def _score_group(
         inside = {pair for own in pairs.values() for pair in own if pair[0] < group.prefix}
         (shared,) = reader.read([prefix], [inside], cache=cache, offset=0)
     for members in _batches(reader.loaded, sequences, group):
-        rests = [sequences[member][group.prefix :] for member in members]
-        asked = [{pair for pair in pairs[member] if pair[0] >= group.prefix} for member in members]
+        yield from _score_batch(reader, sequences, group, members, pairs, cache, shared)
+
+
+def _score_batch(
+    reader: _Reader,
+    sequences: Sequence[tuple[int, ...]],
+    group: Group,
+    members: Sequence[int],
+    pairs: dict[int, set[tuple[int, int]]],
+    cache: Any,
+    shared: _Scores,
+) -> Iterator[tuple[int, _Scores]]:
+    """Halved where memory runs out."""
+    rests = [sequences[member][group.prefix :] for member in members]
+    asked = [{pair for pair in pairs[member] if pair[0] >= group.prefix} for member in members]
+    found = None
+    try:
         copies = kv_cache.expanded(cache, len(members)) if cache is not None else None
-        for member, own in zip(members, reader.read(rests, asked, cache=copies, offset=group.prefix), strict=True):
-            yield member, {**shared, **own}
+        found = reader.read(rests, asked, cache=copies, offset=group.prefix)
+    except RuntimeError as error:
+        if len(members) == 1 or not should_reduce_batch_size(error):
+            raise
+    if found is None:
+        free_memory(on_gpu=reader.loaded.device.type == "cuda")
+        half = len(members) // 2
+        for some in (members[:half], members[half:]):
+            yield from _score_batch(reader, sequences, group, some, pairs, cache, shared)
+        return
+    for member, own in zip(members, found, strict=True):
+        yield member, {**shared, **own}
 
 
 def _batches(loaded: LoadedModel, sequences: Sequence[tuple[int, ...]], group: Group) -> Iterator[list[int]]:

@@ -50,6 +50,8 @@ def _split(model: Any) -> tuple[Any, Any]:
         ids = torch.arange(1, 5, device=model.device)[None]
         whole = model(input_ids=ids, use_cache=False).logits.float()
         parts = head(body(input_ids=ids, use_cache=False)[0]).float()
-        if whole.shape == parts.shape and torch.allclose(whole, parts, rtol=1e-3, atol=1e-3):
+        # the same operations, where nothing comes after the head
+        near = 1e-6 if model.dtype in (torch.float32, torch.float64) else 1e-3
+        if whole.shape == parts.shape and torch.allclose(whole, parts, rtol=10 * near, atol=near):
             return body, head
     return model, torch.nn.Identity()

@@ -120,7 +120,7 @@ class _Walk:
         device = self._model.device
         parts = (block.tokens, block.positions, block.depths, block.seen)
         tokens, positions, depths, seen = (torch.from_numpy(part)[None].to(device) for part in parts)
-        mask = masks(self._model, seen, positions[..., None] - depths[:, None])
+        mask = masks(self._model, seen, positions, depths)
         with in_parts(self._model, mask) if takes_parts(self._model) else nullcontext():
             states = self.head.body(
                 input_ids=tokens,
@@ -185,6 +185,8 @@ def takes_trees(model: Any) -> bool:
             apart = (found[torch.from_numpy(nodes).to(model.device)] - plain).norm() / plain.norm()
             if not apart <= _LIKE.get(model.dtype, _COARSE):
                 return False
-    except _REFUSALS:
+    except _REFUSALS as error:
+        if isinstance(error, RuntimeError) and should_reduce_batch_size(error):
+            raise
         return False
     return True

@@ -35,6 +35,7 @@ from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe, Training
+from zephyr_bench.trainers.recompute import keep_less
 from zephyr_bench.trainers.restart import RestartPoints
 from zephyr_bench.written_file import flush_folder
 
@@ -132,15 +133,20 @@ def finished_before(out: Path, record: StageRecord, *, resume: bool, progress: P
     Raises UserError, before any training, where its checkpoint can't be written.
     """
     if resume and (done := _finished(out, record)):
+        shutil.rmtree(_restart_folder(out), ignore_errors=True)  # a kill may have left it
         progress.say(f"{record.stage}: {out} is there already")
         return done
     _new_draft(out).rmdir()
     return None
 
 
+def _restart_folder(out: Path) -> Path:
+    return out.with_name(f".{out.name}-restart")
+
+
 def restart_points(out: Path, record: StageRecord, settings: Training, *, resume: bool) -> RestartPoints:
     """Those of the stage that leaves its checkpoint in `out`; without `resume` none is gone on from."""
-    points = RestartPoints(out.with_name(f".{out.name}-restart"), record.fingerprint, settings.save_minutes)
+    points = RestartPoints(_restart_folder(out), record.fingerprint, settings.save_minutes)
     if not resume:
         points.clear()
     return points
@@ -178,8 +184,7 @@ def load_for_training(start: ModelSource, settings: Training, *, recipe: Recipe,
     with quiet_transformers():
         model = AutoModelForCausalLM.from_pretrained(start.location, dtype=torch.float32, use_safetensors=True)
     torch.manual_seed(recipe.seed)
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+    keep_less(model, settings.gradient_checkpointing)
     return model.to(resolve_device(device)), tokenizer
 
 

@@ -83,7 +83,7 @@ def train_ddpo(
         length=lambda item: item.example.tree.size,
         name=lambda item: item.name,
     )
-    check = partial(_check_first_loss, stage=stage, tolerance=0.5 if mixed else 0.01)
+    check = partial(_check_first_loss, stage=stage, tolerance=1.0 if mixed else 0.02)
     restart = restart_points(out, record, stage, resume=resume)
     steps = train(model, task, stage, seed=recipe.seed, what="ddpo", progress=progress, check=check, restart=restart)
     made = save(model, tokenizer, out, record, steps)
@@ -115,7 +115,7 @@ def preference_loss(
     watched = {
         "margin": stage.beta * (chosen - rejected),
         "accuracy": (chosen > rejected).float(),
-        "kl": (chosen + rejected) / 2,  # to the reference, estimated by the pair's own answers
+        "log_ratio": (chosen + rejected) / 2,  # how far the policy has moved from the reference on these answers
     }
     return _losses(ratios, stage).sum(), {name: values.sum() for name, values in watched.items()}
 
@@ -145,13 +145,13 @@ def switch_dropout_off(model: Any) -> None:
 def _check_first_loss(step: Step, *, stage: DdpoStage, tolerance: float) -> None:
     """Before the first update policy and reference are the same model, so every pair's loss is known: ln 2 for DPO.
 
-    `tolerance`: how far rounding may move the log-probability of a long answer, before beta.
+    `tolerance`: how far rounding may move the log-probability of an answer, in the mean over the batch.
     """
     from zephyr_bench.trainers.losses import at_start
 
-    expected = at_start(stage.loss, beta=stage.beta)
-    slope = stage.beta if stage.loss in ("sigmoid", "hinge", "selm") else 1 / stage.beta
-    if step.step == 1 and abs(step.loss - expected) > tolerance * max(slope, 0.1):
+    apart = max(abs(step.watched["margin"]) / stage.beta, abs(step.watched["log_ratio"]))
+    if step.step == 1 and not apart <= tolerance:
+        expected = at_start(stage.loss, beta=stage.beta)
         raise ZephyrBenchError(
             f"ddpo: the first loss is {step.loss:.4f}, not {expected:.4f}: policy and reference differ before "
             f"training. Please report this, with the recipe."

@@ -83,4 +83,4 @@ class Predictor:
         seen = (same_tree & on_path).tril_()
         mixed = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if mixed else self.model.dtype
-        return masks(self.model, seen, positions[:, :, None] - positions[:, None], dtype=dtype)
+        return masks(self.model, seen, positions, positions, dtype=dtype)

@@ -24,7 +24,8 @@ def head_log_probs(head: Any, states: Tensor, targets: Tensor) -> Tensor:
             states, weight = states.to(dtype), weight.to(dtype)
         with torch.autocast(states.device.type, enabled=False):
             return _LinearLogProbs.apply(states, weight, targets)
-    rows = max(1, _LOGITS // states.shape[-1])
+    vocabulary = len(head.weight) if isinstance(head, torch.nn.Linear) else states.shape[-1]
+    rows = max(1, _LOGITS // vocabulary)
     parts = zip(states.split(rows), targets.split(rows), strict=True)
     return torch.cat([checkpoint(_plain, head, *part, use_reentrant=False) for part in parts])
 
@@ -52,7 +53,7 @@ class _LinearLogProbs(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         states, weight, targets, log_sums = ctx.saved_tensors
         of_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
-        of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        of_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         for begin in range(0, len(states), ctx.rows):
             which = slice(begin, begin + ctx.rows)
             logits = (states[which] @ weight.T).float()
@@ -62,5 +63,5 @@ class _LinearLogProbs(torch.autograd.Function):
             if of_states is not None:
                 of_states[which] = share @ weight
             if of_weight is not None:
-                of_weight.addmm_(share.T, states[which])
-        return of_states, of_weight, None
+                of_weight += share.T @ states[which]  # in float32: bfloat16 sums lose a digit with every chunk
+        return of_states, None if of_weight is None else of_weight.to(weight.dtype), None

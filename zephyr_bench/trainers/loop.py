@@ -99,10 +99,8 @@ def train(
         check(steps[-1])
         if total > _DIVERGED * max(1.0, steps[0].loss):
             rows = _told(map(task.name, batch))
-            raise UserError(
-                f"{what}: the loss is {total:.4g} at step {number + 1}, of {steps[0].loss:.4g} at the first: it diverges "
-                f"(rows {rows}); lower learning_rate."
-            )
+            told = f"{what}: the loss is {total:.4g} at step {number + 1}, of {steps[0].loss:.4g} at the first"
+            raise UserError(f"{told}: it diverges, in rows {rows}; lower learning_rate.")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if restart and restart.due():
@@ -112,9 +110,8 @@ def train(
 
 def _check_finite(value: float, what: str, of: str, step: int, rows: Iterable[str]) -> None:
     if not math.isfinite(value):
-        raise UserError(
-            f"{what}: the {of} is {value} at step {step}, in rows {_told(rows)}; lower learning_rate, or look at the rows."
-        )
+        told = f"{what}: the {of} is {value} at step {step}, in rows {_told(rows)}"
+        raise UserError(f"{told}; lower learning_rate, or look at the rows.")
 
 
 def _told(rows: Iterable[str]) -> str:

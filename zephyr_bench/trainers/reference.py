@@ -7,9 +7,11 @@ the others as they are made, so that a broken-off run or another beta on the sam
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from platformdirs import user_cache_path
 
@@ -26,9 +28,11 @@ class ReferenceLogProbs:
 
     def __init__(self, model: ModelSource, *, dtype: str, folder: Path | None = None) -> None:
         place = folder or user_cache_path("zephyr-bench") / "reference-log-probs"
-        name = fingerprint({"model": model.fingerprint, "dtype": dtype, "version": _VERSION})
+        by = [version("torch"), version("transformers"), _VERSION]
+        name = fingerprint({"model": model.fingerprint, "dtype": dtype, "by": by})
         self._path = place / f"{name.removeprefix('sha256:')[:32]}.jsonl"
         self._known = dict(_read(self._path))
+        self.trouble = ""  # why what is made isn't kept
 
     def missing(self, examples: Sequence[PairExample]) -> list[PairExample]:
         return [example for example in examples if any(key not in self._known for key in keys_of(example))]
@@ -41,13 +45,23 @@ class ReferenceLogProbs:
             for key, value in zip(keys_of(example), values, strict=True)
         }
         self._known |= made
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(made) + "\n")
+        line = json.dumps({key: value for key, value in made.items() if math.isfinite(value)})
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a+b") as file:
+                whole = file.tell() == 0 or _last_byte(file) == b"\n"  # else a kill cut the line before
+                file.write((b"" if whole else b"\n") + line.encode() + b"\n")
+        except OSError as error:
+            self.trouble = f"{self._path} can't be written ({error.strerror}): the reference is asked again next time"
 
     def of(self, example: PairExample) -> tuple[float, ...]:
         """Of each answer, in their order."""
         return tuple(self._known[key] for key in keys_of(example))
+
+
+def _last_byte(file: BinaryIO) -> bytes:
+    file.seek(-1, 2)
+    return file.read(1)
 
 
 def keys_of(example: PairExample) -> list[str]:
@@ -82,4 +96,6 @@ def reference_log_probs(
         with torch.no_grad():
             sums = predictor([example.tree for example in batch]).sums
         known.add(batch, sums.view(len(batch), -1).tolist())
+    if known.trouble:
+        progress.warn(f"ddpo: {known.trouble}")
     return [known.of(example) for example in examples]

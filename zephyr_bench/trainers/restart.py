@@ -114,6 +114,7 @@ def _put(model: Any, optimizer: Any, state: dict[str, Any]) -> None:
 
     parts = dict(model.named_parameters())
     found = {name: state[f"weight/{name}"] for name in parts}
+    random = state["random/cpu"]
     with torch.no_grad():
         for name, part in parts.items():
             part.copy_(found[name])
@@ -122,6 +123,6 @@ def _put(model: Any, optimizer: Any, state: dict[str, Any]) -> None:
         if kind == "optimizer":
             name, _, key = rest.rpartition("/")
             optimizer.state[parts[name]][key] = value.to(parts[name].device)
-    torch.set_rng_state(state["random/cpu"])
+    torch.set_rng_state(random)
     if "random/cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["random/cuda"], model.device)

@@ -53,8 +53,10 @@ def reference_scores(engine, requests):
     return found
 
 
-def assert_same_scores(model, batch_size=None):
+def assert_same_scores(model, batch_size=None, *, trees=None):
+    """`trees` False: in groups, as architectures are scored that take no tree."""
     engine = open_engine(str(model), EngineOptions(device="cpu", batch_size=batch_size))
+    engine._weights.scores_along_trees = trees
     requests = requests_of(engine)
     lengths = {request.key: len(request.continuation) for request in requests}
     found = {scored.key: (scored.log_prob, scored.is_greedy) for scored in engine.score(requests)}
@@ -65,9 +67,13 @@ def assert_same_scores(model, batch_size=None):
         assert found[key][1] == is_greedy
 
 
+def test_scores_equal_a_plain_forward_pass(tiny_model_dir):
+    assert_same_scores(tiny_model_dir)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, None])
-def test_scores_equal_a_plain_forward_pass(tiny_model_dir, batch_size):
-    assert_same_scores(tiny_model_dir, batch_size)
+def test_scores_of_groups_equal_a_plain_forward_pass(tiny_model_dir, batch_size):
+    assert_same_scores(tiny_model_dir, batch_size, trees=False)
 
 
 @pytest.mark.slow
@@ -75,8 +81,9 @@ def test_scores_of_the_embedded_model_equal_a_plain_forward_pass(embedded_model)
     assert_same_scores(embedded_model)
 
 
-def test_other_architectures_are_scored_alike(other_architecture):
-    assert_same_scores(other_architecture)
+@pytest.mark.parametrize("trees", [None, False])
+def test_other_architectures_are_scored_alike(other_architecture, trees):
+    assert_same_scores(other_architecture, trees=trees)
 
 
 def test_one_context_with_one_token_choices_needs_one_pass(tiny_model_dir):

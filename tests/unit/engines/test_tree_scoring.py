@@ -153,3 +153,74 @@ def test_scores_come_before_the_whole_tree_is_computed(tiny_model_dir):
     sizes = passes(engine, [])
     next(engine.score(requests))
     assert sum(sizes) < 100
+
+
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."
+
+
+def test_memory_that_lacks_for_masks_leaves_the_model_as_it_was(tiny_model_dir, monkeypatch):
+    engine = opened(tiny_model_dir)
+    requests = requests_of(engine)
+    scores(engine, requests[:1])
+    plain, calls = part_attention._cut, []
+
+    def fails_once(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        return plain(*arguments)
+
+    monkeypatch.setattr(part_attention, "_cut", fails_once)
+    own = engine._weights.model.config._attn_implementation
+    assert_right(engine, requests, scores(engine, requests))
+    assert engine._weights.model.config._attn_implementation == own
+    assert not part_attention._parts
+
+
+def test_groups_are_halved_where_memory_runs_out(tiny_model_dir):
+    engine = opened(tiny_model_dir)
+    engine._weights.scores_along_trees = False
+
+    def fails(_, __, given):
+        if given["input_ids"].shape[0] > 2:
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+
+    engine._weights.model.base_model.register_forward_pre_hook(fails, with_kwargs=True)
+    requests = requests_of(engine)
+    assert_right(engine, requests, scores(engine, requests))
+
+
+def test_positions_that_turn_by_the_longest_of_a_pass_are_computed_alone(tiny_model_dir, tmp_path):
+    """Phi-3's long contexts: what is beyond 64 tokens is encoded otherwise, and so is all beside it."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    config = AutoConfig.for_model(
+        "phi3",
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        vocab_size=len(tokenizer),
+        initializer_range=0.3,
+        original_max_position_embeddings=64,
+        max_position_embeddings=512,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "short_factor": [1.0] * 4,
+            "long_factor": [4.0] * 4,
+        },
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "phi3")
+    tokenizer.save_pretrained(tmp_path / "phi3")
+    engine = opened(tmp_path / "phi3")
+    assert not takes_trees(engine._weights.model)
+    requests = requests_of(engine)
+    assert_right(engine, requests, scores(engine, requests))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from zephyr_bench.trainers import head_log_probs
+from zephyr_bench.trainers import forward, head_log_probs
 from zephyr_bench.trainers.ddpo import switch_dropout_off
 from zephyr_bench.trainers.forward import Predictor
 from zephyr_bench.trainers.tokens import Example, Tree
@@ -84,8 +84,14 @@ def test_learned_tokens_are_counted_by_sequence(tiny_model_dir: Path) -> None:
     assert found.tokens.tolist() == expected
 
 
-def test_nothing_is_computed_for_tokens_that_are_not_learned(tiny_model_dir: Path) -> None:
-    model = opened(tiny_model_dir)
-    predictor = Predictor(model, pad=0)
-    found = predictor(TREES)
-    assert len(found.log_probs) == sum(sum(one.stem.learn[1:]) for tree in TREES for one in tree.unrolled())
+def test_the_head_runs_for_learned_tokens_only(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor, rows = Predictor(opened(tiny_model_dir), pad=0), []
+    plain = forward.head_log_probs
+
+    def noted(head: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        rows.append(len(states))
+        return plain(head, states, targets)
+
+    monkeypatch.setattr(forward, "head_log_probs", noted)
+    predictor(TREES)
+    assert rows == [sum(sum(one.stem.learn[1:]) for tree in TREES for one in tree.unrolled())]

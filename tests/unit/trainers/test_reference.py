@@ -69,3 +69,26 @@ def test_a_spoiled_line_is_computed_again(tmp_path: Path, tiny_model_dir: Path) 
     (path,) = tmp_path.glob("*.jsonl")
     path.write_text("no json\n" + path.read_text()[:-9])
     assert len(known(tmp_path, tiny_model_dir).missing(EXAMPLES)) == 2
+
+
+def test_a_folder_that_cant_be_written_is_told_and_the_work_goes_on(
+    tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    unkept = known(tmp_path / "file", tiny_model_dir)
+    found = reference_log_probs(Sums(), EXAMPLES, unkept, rows=2, progress=Progress(quiet=False))
+    assert found == [(-2.0, -1.0), (-2.0, -2.0)]
+    assert "the reference is asked again next time" in capsys.readouterr().err
+
+
+def test_what_comes_after_a_cut_line_is_kept(tmp_path: Path, tiny_model_dir: Path) -> None:
+    reference_log_probs(Sums(), EXAMPLES, known(tmp_path, tiny_model_dir), rows=2, progress=QUIET)
+    (path,) = tmp_path.glob("*.jsonl")
+    path.write_text(path.read_text()[:-9])
+    reference_log_probs(Sums(), EXAMPLES, known(tmp_path, tiny_model_dir), rows=2, progress=QUIET)
+    assert known(tmp_path, tiny_model_dir).missing(EXAMPLES) == []
+
+
+def test_what_is_no_number_is_not_kept(tmp_path: Path, tiny_model_dir: Path) -> None:
+    known(tmp_path, tiny_model_dir).add(EXAMPLES[:1], [(float("nan"), -1.0)])
+    assert known(tmp_path, tiny_model_dir).missing(EXAMPLES[:1]) == EXAMPLES[:1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import textwrap
@@ -55,7 +54,8 @@ KILLED = """
 
     restart.RestartPoints.save = save
     with Store("sqlite://") as store:
-        train_stages(load_recipe(recipe), EngineOptions(device="cpu"), store=store, out=out, progress=Progress(quiet=True))
+        options, quiet = EngineOptions(device="cpu"), Progress(quiet=True)
+        train_stages(load_recipe(recipe), options, store=store, out=out, progress=quiet)
 """
 
 
@@ -102,7 +102,7 @@ def dsft(recipe: Recipe, out: Path, **options: Any) -> None:
     train_dsft(recipe.dsft, locate(recipe.model), recipe=recipe, out=out, progress=progress, device="cpu", **options)
 
 
-def break_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+def broken_after(steps: int, recipe: Recipe, out: Path) -> None:
     plain = RestartPoints.save
 
     def save(self: RestartPoints, model: Any, optimizer: Any, done: Any) -> None:
@@ -110,32 +110,27 @@ def break_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         if len(done) == steps:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(RestartPoints, "save", save)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RestartPoints, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            dsft(recipe, out)
 
 
 def points(out: Path) -> list[str]:
     return sorted(path.name for path in out.with_name(f".{out.name}-restart").iterdir())
 
 
-def test_the_last_two_points_are_kept_and_none_after_the_end(
-    make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_two_points_are_kept_and_none_after_the_end(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     recipe = make_recipe(dsft={**DSFT, **SETTINGS})
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        break_after(patch, 4)
-        dsft(recipe, tmp_path / "out")
+    broken_after(4, recipe, tmp_path / "out")
     assert points(tmp_path / "out") == ["00000003", "00000004"]
     dsft(recipe, tmp_path / "out")
     assert not (tmp_path / ".out-restart").exists()
 
 
 @pytest.mark.parametrize("change", ["learning_rate", "no resume", "spoiled"])
-def test_other_settings_never_go_on_from_a_point(
-    make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        break_after(patch, 2)
-        dsft(make_recipe(dsft={**DSFT, **SETTINGS}), tmp_path / "out")
+def test_other_settings_never_go_on_from_a_point(make_recipe: MakeRecipe, tmp_path: Path, change: str) -> None:
+    broken_after(2, make_recipe(dsft={**DSFT, **SETTINGS}), tmp_path / "out")
     sections = {**DSFT, **SETTINGS, **({"learning_rate": 2e-3} if change == "learning_rate" else {})}
     if change == "spoiled":
         for place in (tmp_path / ".out-restart").iterdir():
@@ -165,7 +160,9 @@ def test_a_full_disk_leaves_the_point_before(
     assert points(tmp_path / "out") == ["00000001", "00000002"]
 
 
-def test_a_loss_that_is_no_number_names_step_and_rows(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_names_step_and_rows(
+    make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from zephyr_bench.trainers import dsft as stage
 
     recipe = make_recipe(dsft={**DSFT, "global_batch": 6, "micro_batch": 1})
@@ -175,8 +172,8 @@ def test_a_loss_that_is_no_number_names_step_and_rows(make_recipe: MakeRecipe, t
         loss, watched = plain(predictor, rows, **options)
         return (loss * float("nan") if rows[0][0].number == 4 else loss), watched
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match=r"loss is nan at step 1, in rows 4;"):
-        patch.setattr(stage, "_loss", spoiled)
+    monkeypatch.setattr(stage, "_loss", spoiled)
+    with pytest.raises(UserError, match=r"loss is nan at step 1, in rows 4;"):
         dsft(recipe, tmp_path / "out")
 
 
@@ -186,7 +183,7 @@ def test_a_diverging_loss_stops(make_recipe: MakeRecipe, tmp_path: Path) -> None
         dsft(recipe, tmp_path / "out")
 
 
-def test_pairs_are_named_by_their_id(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+def test_pairs_are_named_by_their_id(make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from zephyr_bench.trainers import ddpo as stage
     from zephyr_bench.trainers.data import read_pairs
 
@@ -200,8 +197,8 @@ def test_pairs_are_named_by_their_id(make_recipe: MakeRecipe, tmp_path: Path) ->
         loss, watched = plain(*args, **options)
         return loss * float("inf"), watched
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match=r"in rows p\d(, p\d){5};"):
-        patch.setattr(stage, "preference_loss", spoiled)
+    monkeypatch.setattr(stage, "preference_loss", spoiled)
+    with pytest.raises(UserError, match=r"in rows p\d(, p\d){5};"):
         stage.train_ddpo(
             recipe.ddpo, locate(recipe.model), pairs, recipe=recipe, out=tmp_path / "out", progress=Progress(quiet=True)
         )
@@ -212,7 +209,6 @@ def test_steps_tell_margins_and_accuracies(make_recipe: MakeRecipe, tmp_path: Pa
 
     ddpo(make_recipe(ddpo={**DDPO, "epochs": 5}), tmp_path / "out")
     log = log_of(tmp_path / "out")
-    assert log[0]["watched"] == {"margin": 0.0, "accuracy": 0.0, "kl": 0.0} or abs(log[0]["watched"]["margin"]) < 1e-4
+    assert abs(log[0]["watched"]["margin"]) < 1e-4
     assert log[-1]["watched"]["margin"] > 0
     assert log[-1]["watched"]["accuracy"] == 1.0
-    json.dumps(log)
