@@ -86,6 +86,18 @@ def test_two_processes_store_and_print_what_one_does(
     check_same(tmp_path / "two.db", store)
 
 
+@pytest.mark.slow
+def test_accelerate_launches_the_same(
+    model_dir: Path, unbroken: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    store, expected = unbroken
+    # --cpu would start one process; without a GPU --multi_gpu starts two on the CPU
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "zephyr_bench"]
+    check_printed(printed(open_llm(launch, model_dir, tmp_path / "two.db")), expected)
+    check_same(tmp_path / "two.db", store)
+
+
 def begun(
     command: list[str], store: Path, table: str = "token_scores"
 ) -> tuple[subprocess.Popen[str], dict[int, psutil.Process]]:
@@ -124,6 +136,7 @@ def mtbench(launch: list[str], model: Path, store: Path) -> list[str]:
     return [*launch, *words, "--format", "json", "--store", f"sqlite:///{store}"]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_with_a_sentence(model_dir: Path, tmp_path: Path) -> None:
     launcher, processes = begun(mtbench(TWO, model_dir, tmp_path / "store.db"), tmp_path / "store.db", "answers")
     processes[1].kill()

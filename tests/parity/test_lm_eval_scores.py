@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,23 @@ from zephyr_bench.engines.lm_eval_model import EngineLM
 from zephyr_bench.engines.protocol import EngineOptions
 
 APART = 2e-5  # a scored token
-REAL = pytest.mark.usefixtures("real_open_llm")
+EACH = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 
 
-def few(shape: Shape, own: Path, questions: int = 2) -> list[Any]:
-    write_hellaswag(own)
-    return requests_of(replace(shape, questions=questions), own)
+Few = Callable[[Shape], list[Any]]
+
+
+@pytest.fixture
+def few(request: pytest.FixtureRequest, tmp_path: Path) -> Few:
+    """Two questions of a shape; HellaSwag's rows are ours, the others real."""
+
+    def asked(shape: Shape) -> list[Any]:
+        if shape.task != "hellaswag":
+            request.getfixturevalue("real_open_llm")
+        write_hellaswag(tmp_path / "own")
+        return requests_of(replace(shape, questions=2), tmp_path / "own")
+
+    return asked
 
 
 def both(model: str) -> tuple[Any, EngineLM]:
@@ -65,14 +77,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", max_length=4096))
 
 
-@REAL
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_scores_of_real_rows_are_lm_evals(tiny_model: str, tmp_path: Path, shape: Shape) -> None:
-    assert_same(tiny_model, few(shape, tmp_path / "own"))
+@EACH
+def test_scores_of_real_rows_are_lm_evals(tiny_model: str, few: Few, shape: Shape) -> None:
+    assert_same(tiny_model, few(shape))
 
 
-@REAL
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_scores_of_the_embedded_model_are_lm_evals(embedded_model: str, tmp_path: Path, shape: Shape) -> None:
-    assert_same(embedded_model, few(shape, tmp_path / "own"))
+@EACH
+def test_scores_of_the_embedded_model_are_lm_evals(embedded_model: str, few: Few, shape: Shape) -> None:
+    assert_same(embedded_model, few(shape))

@@ -25,6 +25,7 @@ from zephyr_bench.store import Store
 
 LIMIT = 2
 SEED = 4  # each of the six scores is above chance: none stands at 0 whatever is done to it
+pytestmark = pytest.mark.slow  # 39 tasks, by two models
 # what lm-eval is told to run, a run each: the tasks of one run share its chance, which GPQA and IFEval draw from
 THEIR_RUNS = [
     ["leaderboard_bbh", "leaderboard_math_hard", "leaderboard_musr", "leaderboard_mmlu_pro"],

@@ -110,13 +110,18 @@ class _Helper:
             return
         batch: list[Any] = []
         sent = time.monotonic()
-        for result in work.ask(self._engine(piece["engine"]), work.unpack(piece["requests"])):
-            batch.append(work.pack_result(result))
-            if time.monotonic() - sent > _SEND_SECONDS:
-                if self._board.has("end") or self._board.has(f"cancelled/{call}"):
-                    return
+        try:
+            for result in work.ask(self._engine(piece["engine"]), work.unpack(piece["requests"])):
+                batch.append(work.pack_result(result))
+                if time.monotonic() - sent > _SEND_SECONDS:
+                    if self._board.has("end") or self._board.has(f"cancelled/{call}"):
+                        return
+                    self._tell(call, piece=number, results=batch, done=False)
+                    batch, sent = [], time.monotonic()
+        except Exception as error:
+            if batch and not isinstance(error, LostContact):
                 self._tell(call, piece=number, results=batch, done=False)
-                batch, sent = [], time.monotonic()
+            raise
         self._tell(call, piece=number, results=batch, done=True)
 
     def _engine(self, name: str) -> TransformersEngine:

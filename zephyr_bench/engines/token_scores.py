@@ -5,6 +5,7 @@ In: a model's last states, and tokens asked after some of them. Out: values, and
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,14 @@ class Head:
 
     def __init__(self, model: Any) -> None:
         self.body, self.head = _split(model)
+        self._picks = self.body is model and "logits_to_keep" in inspect.signature(model.forward).parameters
         self._vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
+
+    def states_at(self, places: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """States of these places of the one row (places, width); logits are made of no others."""
+        if self._picks:
+            return self.body(**inputs, logits_to_keep=places)[0][0]
+        return self.body(**inputs)[0][0][places]
 
     @torch.inference_mode()
     def read(

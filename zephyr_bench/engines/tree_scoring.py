@@ -122,14 +122,14 @@ class _Walk:
         tokens, positions, depths, seen = (torch.from_numpy(part)[None].to(device) for part in parts)
         mask = masks(self._model, seen, positions, depths)
         with in_parts(self._model, mask) if takes_parts(self._model) else nullcontext():
-            states = self.head.body(
+            return self.head.states_at(
+                torch.from_numpy(rows).to(device),
                 input_ids=tokens,
                 attention_mask=mask,
                 position_ids=positions,
                 past_key_values=self._cache,
                 use_cache=True,
-            )[0][0]  # (n, width)
-        return states[torch.from_numpy(rows).to(device)]
+            )
 
     @torch.inference_mode()
     def keep(self, block: Block) -> None:

@@ -1,7 +1,7 @@
 """One forward pass: log-probabilities of the learned tokens of several sequences, with their gradients.
 
 Sequences share rows (packing.py), a pair's prompt is computed once, and the head runs only where a token is learned,
-a chunk at a time: no tensor of rows by tokens by vocabulary is ever there.
+a chunk at a time: no tensor of rows by tokens by vocabulary is there, but where an architecture caps its logits.
 """
 
 from __future__ import annotations
