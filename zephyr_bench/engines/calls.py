@@ -157,8 +157,9 @@ class _Run(Generic[In, Out]):
         """Begins calls. Seconds until more may begin without news; None if only news can tell.
 
         One after the other is sent: begun together they would be answered together, and nothing be under way meanwhile.
+        A reply goes first: where replies come as fast as calls begin, the caller would get none before the last.
         """
-        while len(self._under_way) < self._calls._concurrency.limit:
+        while not self.done and len(self._under_way) < self._calls._concurrency.limit:
             asked, wait = self._take()
             if asked is None:
                 return wait
