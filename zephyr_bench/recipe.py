@@ -68,8 +68,8 @@ class Training(Entry):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 elsewhere
-    # what is computed twice to keep less; no effect on the result. selective: all but products, for a tenth more time;
-    # true: everything, for a third more
+    # what is computed twice to keep less; no effect on the result. selective: all but products, which is cheap; true:
+    # everything, for a third more time
     gradient_checkpointing: bool | Literal["selective"] = False
     save_minutes: float | None = Field(10.0, ge=0)  # between restart points; 0: after each step, null: none
     budget_minutes: float | None = Field(None, gt=0)  # shown beside the time taken

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.engines.board import Board
 from zephyr_bench.engines.launch import Launch, own_device
@@ -24,6 +24,9 @@ from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions, Mode
 from zephyr_bench.errors import ServiceError, UserError
 from zephyr_bench.records import Generation, ScoredTokens, ScoreRequest
 
+if TYPE_CHECKING:
+    from zephyr_bench.engines.rows import Follow
+
 _LOOK_SECONDS = 0.02  # between two looks for results
 _WATCH_SECONDS = 1.0  # between two looks at who is alive; a helper tells it as often
 _SILENT = 60  # such looks in a row without a sign of life
@@ -31,7 +34,6 @@ _TO_END_SECONDS = 10.0  # for helpers to go; they may still be starting
 _TO_END_BADLY_SECONDS = 2.0  # where one may be dead
 _AT_ONCE = {"cpu": 4096, "cuda": 32768}  # tokens of a forward pass, about; loading.py knows better once it has weights
 
-Follow = Callable[[Generation], Iterable[CompletionRequest]]
 _crew: Crew | None = None
 
 

@@ -105,10 +105,10 @@ def preference_loss(
     predictor: Predictor, batch: Sequence[Referenced], *, stage: DdpoStage
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Summed over the pairs (), with sums of what is watched."""
-    found = predictor([item.example.tree for item in batch])
-    policy, tokens = found.sums.view(len(batch), -1), found.tokens.view(len(batch), -1)  # (pairs, answers)
     from zephyr_bench.trainers.losses import Ratios
 
+    found = predictor([item.example.tree for item in batch])
+    policy, tokens = found.sums.view(len(batch), -1), found.tokens.view(len(batch), -1)  # (pairs, answers)
     each = (policy - policy.new_tensor([item.log_probs for item in batch])).unbind(1)
     ratios = Ratios(each[0], each[1], *tokens.unbind(1)[:2], *each[2:])
     chosen, rejected = ratios.chosen.detach(), ratios.rejected.detach()

@@ -88,11 +88,12 @@ def train(
         for part in _micro_batches(batch, task, settings.micro_batch or settings.global_batch):
             with autocast(model, settings):
                 loss, sums = task.loss(part)
-            _check_finite(float(loss.detach()), what, "loss", number + 1, map(task.name, part))
+            value = float(loss.detach())
+            _check_finite(value, what, "loss", number + 1, map(task.name, part))
             (loss / weight).backward()
-            total += float(loss.detach()) / weight
-            for name, value in sums.items():
-                watched[name] = watched.get(name, 0.0) + float(value) / weight
+            total += value / weight
+            for name, summed in sums.items():
+                watched[name] = watched.get(name, 0.0) + float(summed) / weight
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
         _check_finite(norm, what, "gradient norm", number + 1, map(task.name, batch))
         steps.append(Step(number + 1, epoch, total, rate, norm, watched))

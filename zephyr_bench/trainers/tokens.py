@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from zephyr_bench.engines.chat_tokens import encode_chat
@@ -60,7 +61,7 @@ class PairExample:
     prompt: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]
 
-    @property
+    @cached_property
     def tree(self) -> Tree:
         answers = (Example(answer, (True,) * len(answer)) for answer in self.answers)
         return Tree(Example(self.prompt, (False,) * len(self.prompt)), tuple(answers))

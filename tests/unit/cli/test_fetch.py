@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alpaca_files import DATA_SET, write_data
+from fake_hub import command, fake_hub
 
 Hub = dict[str, bytes]
 
@@ -24,40 +19,8 @@ def hub(tmp_path: Path) -> Iterator[tuple[str, Hub]]:
     folder = write_data(tmp_path / "published") / DATA_SET
     files = {f"/datasets/{DATA_SET}/resolve/main/{file.name}": file.read_bytes() for file in folder.iterdir()}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self._head()
-
-        def do_GET(self) -> None:
-            content = self._head()
-            self.wfile.write(content)
-
-        def _head(self) -> bytes:
-            content = files.get(self.path.partition("?")[0])
-            self.send_response(404 if content is None else 200)
-            self.send_header("X-Repo-Commit", hashlib.sha1(b"".join(files.values())).hexdigest())
-            self.send_header("ETag", f'"{hashlib.sha256(content or b"").hexdigest()}"')
-            self.send_header("Content-Length", str(len(content or b"")))
-            self.end_headers()
-            return content or b""
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", files
-    server.shutdown()
-    server.server_close()
-
-
-def command(*words: str, home: Path, endpoint: str = "") -> subprocess.CompletedProcess[str]:
-    """In a process of its own: huggingface_hub reads its settings when it is imported."""
-    settings = {"HF_ENDPOINT": endpoint} if endpoint else {"HF_HUB_OFFLINE": "1"}
-    left = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "ZEPHYR_"))}
-    environment = {**left, **settings, "HF_HOME": str(home / "hf"), "XDG_DATA_HOME": str(home)}
-    words = (str(Path(sys.executable).with_name("zephyr-bench")), *words)
-    return subprocess.run(words, capture_output=True, text=True, env=environment, cwd=home, check=False)
+    with fake_hub(files.get, commit=lambda: hashlib.sha1(b"".join(files.values())).hexdigest()) as address:
+        yield address, files
 
 
 def test_a_family_comes_in_the_hubs_layout_and_a_change_is_refused(hub: tuple[str, Hub], tmp_path: Path) -> None:

@@ -102,9 +102,8 @@ def messages_of(said):
     return tuple({"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said))
 
 
-@pytest.mark.parametrize("stored", [1, 6, 11, 14, 19, 26])
-def test_a_run_taken_up_again_computes_the_very_bits_of_an_unbroken_one(tiny_model_dir, monkeypatch, stored):
-    """Whatever was stored when it was killed: the logits of the rest, not only their texts, are the same."""
+def noted_logits(monkeypatch):
+    """(key, tokens made) -> the logits of the next token, of rows that aren't known; filled as they come."""
     from zephyr_bench.engines import decoding
 
     seen = {}
@@ -117,11 +116,19 @@ def test_a_run_taken_up_again_computes_the_very_bits_of_an_unbroken_one(tiny_mod
         return advance(loaded, batch, logits)
 
     monkeypatch.setattr(decoding, "_advance", recorded)
+    return seen
+
+
+@pytest.mark.parametrize("stored", [1, 6, 11, 14, 19, 26])
+def test_a_run_taken_up_again_computes_the_very_bits_of_an_unbroken_one(tiny_model_dir, monkeypatch, stored):
+    """Whatever was stored when it was killed: the logits of the rest, not only their texts, are the same."""
+    seen = noted_logits(monkeypatch)
     engine = engine_of(tiny_model_dir, 4)
     unbroken = {}
     requests, then = dialogues({}, unbroken)
     in_order = [result.key for result in engine.generate(requests, then=then)]
-    whole, seen = seen, {}
+    whole = dict(seen)
+    seen.clear()
     resumed = {}
     requests, then = dialogues({key: unbroken[key] for key in in_order[:stored]}, resumed)
     rest = [result.key for result in engine.generate(requests, then=then)]
@@ -331,21 +338,11 @@ def test_a_beginning_that_prompts_share_is_read_once(tiny_model_dir):
 
 @pytest.mark.parametrize("stored", [1, 5, 9, 12])
 def test_shared_beginnings_leave_a_run_taken_up_again_its_bits(tiny_model_dir, monkeypatch, stored):
-    from zephyr_bench.engines import decoding
-
-    seen = {}
-    advance = decoding._advance
-
-    def recorded(loaded, batch, logits):
-        for number, row in enumerate(batch.rows if logits is not None else ()):
-            if row.known is None:
-                seen[row.request.key, len(row.made)] = logits[number].clone()
-        return advance(loaded, batch, logits)
-
-    monkeypatch.setattr(decoding, "_advance", recorded)
+    seen = noted_logits(monkeypatch)
     engine = engine_of(tiny_model_dir, 4)
     unbroken = list(engine.complete(few_shot(engine)))
-    whole, seen = seen, {}
+    whole = dict(seen)
+    seen.clear()
     known = {result.key: result for result in unbroken[:stored]}
     rest = list(engine.complete(few_shot(engine, known)))
     assert rest == unbroken[stored:]

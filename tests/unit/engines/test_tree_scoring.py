@@ -14,6 +14,8 @@ from zephyr_bench.engines.token_tree import planted
 from zephyr_bench.engines.tree_scoring import takes_trees
 from zephyr_bench.records import ScoreRequest
 
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."
+
 
 def opened(model, *, tree_tokens=256):
     engine = open_engine(str(model), EngineOptions(device="cpu"))
@@ -97,7 +99,7 @@ def test_blocks_are_halved_where_memory_runs_out_and_nothing_is_lost(tiny_model_
 
     def fails(_, args, given):
         if given["hidden_states"].shape[1] > 20:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
     attention.register_forward_pre_hook(fails, with_kwargs=True)
     sizes = passes(engine, [])
@@ -111,7 +113,7 @@ def test_memory_that_lacks_for_one_token_is_an_error(tiny_model_dir):
     scores(engine, requests[:1])
 
     def fails(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
     engine._weights.model.base_model.layers[0].register_forward_pre_hook(fails)
     with pytest.raises(torch.OutOfMemoryError):
@@ -153,9 +155,6 @@ def test_scores_come_before_the_whole_tree_is_computed(tiny_model_dir):
     sizes = passes(engine, [])
     next(engine.score(requests))
     assert sum(sizes) < 100
-
-
-OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
 def test_memory_that_lacks_for_masks_leaves_the_model_as_it_was(tiny_model_dir, monkeypatch):
