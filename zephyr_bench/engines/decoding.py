@@ -9,13 +9,14 @@ run taken up again computes the rest in the very batches of an unbroken one. Kno
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 
 from zephyr_bench.engines import kv_cache
-from zephyr_bench.engines.loading import Batching, LoadedModel
+from zephyr_bench.engines.loading import Batching, LoadedModel, free_memory
 from zephyr_bench.engines.protocol import CompletionRequest
 from zephyr_bench.engines.rows import Begun, Follow, Queue, Row, Rows, common_beginning, groups, share_beginnings
 from zephyr_bench.engines.sampling import choose, likeliest
@@ -57,7 +58,8 @@ def decode(
 
     `then` gives the requests that follow from a result; of a known one it is asked at once. What it raises of a user's
     mistake (a template that refuses the chat) is raised once everything else has ended. A prompt that follows and
-    leaves no room for an answer has an empty one, cut at the length.
+    leaves no room for an answer has an empty one, cut at the length. Where memory runs out, the rows under way begin
+    again, half of them at once from then on.
     """
     rows = Rows(then, max_length)
     queue = Queue()
@@ -70,27 +72,53 @@ def decode(
         else:
             for after in (yield from _told(loaded, rows, row, _generation(loaded, row, "", "length"))):
                 queue.add(after)
-    running: _Batch | None = None
+    batching, running = loaded.batching, None
     while queue or running:
-        going_on: list[_Batch] = []
-        computed: Iterable[tuple[_Batch, torch.Tensor | None]]
-        if fresh := _admit(loaded.batching, queue, running):
-            computed = (_read_prompts(loaded, group) for group in groups(fresh, loaded.batching.prompt_tokens))
-            going_on += [running] if running else []
-        else:
-            assert running is not None
-            computed = [_step(loaded, running)]
-        for batch, logits in computed:
-            ended = _advance(loaded, batch, logits)
-            for number, result in ended.items():
-                following = yield from _told(loaded, rows, batch.rows[number], result)
-                for row in following:
-                    row.begun = _begun(row, batch, number, room=loaded.batching.begun_tokens - queue.begun)
-                    queue.add(row)
-            going_on += _without(batch, ended)
-        running = _merged(going_on)
+        fresh = _admit(batching, queue, running)
+        unfinished = {id(row): row for row in (*(running.rows if running else ()), *fresh)}
+        try:
+            running = yield from _turn(loaded, rows, queue, running, fresh, unfinished)
+            continue
+        except RuntimeError as error:
+            if len(unfinished) < 2 or not should_reduce_batch_size(error):
+                raise
+        running = None
+        free_memory(on_gpu=loaded.device.type == "cuda")
+        batching = replace(batching, rows=len(unfinished) // 2)
+        for row in unfinished.values():
+            row.begin_again()
+            queue.add(row)
     if rows.refused is not None:
         raise rows.refused
+
+
+def _turn(
+    loaded: LoadedModel, rows: Rows, queue: Queue, running: _Batch | None, fresh: list[Row], unfinished: dict[int, Row]
+) -> Generator[Generation, None, _Batch | None]:
+    """Reads the fresh rows' prompts or, without any, takes the batch one token further; yields what ended.
+
+    Returns what goes on. `unfinished` loses the rows that ended, and has at any time those that stand nowhere else.
+    """
+    going_on: list[_Batch] = []
+    computed: Iterable[tuple[_Batch, torch.Tensor | None]]
+    if fresh:
+        computed = (_read_prompts(loaded, group) for group in groups(fresh, loaded.batching.prompt_tokens))
+        going_on += [running] if running else []
+    else:
+        assert running is not None
+        computed = [_step(loaded, running)]
+    for batch, logits in computed:
+        ended = _advance(loaded, batch, logits)
+        for number, result in ended.items():
+            del unfinished[id(batch.rows[number])]
+            following = yield from _told(loaded, rows, batch.rows[number], result)
+            unfinished |= {id(row): row for row in following}
+            for row in following:
+                row.begun = _begun(row, batch, number, room=loaded.batching.begun_tokens - queue.begun)
+                queue.add(row)
+                del unfinished[id(row)]
+        going_on += _without(batch, ended)
+    return _merged(going_on)
 
 
 def _told(loaded: LoadedModel, rows: Rows, row: Row, result: Generation) -> Generator[Generation, None, list[Row]]:

@@ -40,11 +40,16 @@ class Row:
     begun: Begun | None = None
     following: list[Row] = field(default_factory=list)  # of a known row; of others nobody can tell yet
     kept: Columns | None = None  # of a known row's prompt, for what follows
-    made: list[int] = field(default_factory=list)
-    likeliest: list[dict[int, float]] = field(default_factory=list)  # at each token's place, where that is asked
+    made: list[int] = field(init=False)
+    likeliest: list[dict[int, float]] = field(init=False)  # at each token's place, where that is asked
     chance: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """As it was before its first token."""
+        self.made, self.likeliest = [], []
         self.chance = random.Random(self.request.sampling.seed)
 
     @property

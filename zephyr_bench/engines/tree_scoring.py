@@ -96,11 +96,17 @@ def _most_tokens(loaded: LoadedModel, walk: _Walk, tree: TokenTree) -> int:
         most = min(most, _WHOLE)
     if loaded.device.type != "cuda":
         return most
-    few = min(_PROBED, tree.size)
+    few = min(_PROBED, most, tree.size)
     torch.cuda.reset_peak_memory_stats(loaded.device)
     held = torch.cuda.memory_allocated(loaded.device)
-    walk.states(tree.block(0, few), np.arange(few))
-    walk.again(0)
+    try:
+        walk.states(tree.block(0, few), np.arange(few))
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        return max(1, few // 2)
+    finally:
+        walk.again(0)
     took = torch.cuda.max_memory_allocated(loaded.device) - held
     free = torch.cuda.mem_get_info(loaded.device)[0] + torch.cuda.memory_reserved(loaded.device) - held
     return min(most, max(1, few * free // (2 * took)))

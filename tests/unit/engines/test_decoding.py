@@ -2,6 +2,7 @@ import random
 from dataclasses import replace
 
 import pytest
+import torch
 
 from zephyr_bench.engines import open_engine
 from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions
@@ -184,6 +185,42 @@ def test_nothing_is_held_for_later_turns_beyond_the_room(tiny_model_dir, monkeyp
     requests, then = dialogues({}, {})
     assert texts(engine.generate(requests, then=then)) == plenty
     assert 0 < max(held) <= 100
+
+
+def lacking_memory(engine, fits):
+    """The model's memory runs out where `fits(ids)` is false; notes the rows of each pass."""
+    rows = []
+
+    def fails(_, __, given):
+        rows.append(given["input_ids"].shape[0])
+        if not fits(given["input_ids"]):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    engine._weights.model.register_forward_pre_hook(fails, with_kwargs=True)
+    return rows
+
+
+def test_where_memory_runs_out_fewer_rows_go_on_and_all_is_said(tiny_model_dir):
+    """While prompts are read and while answers are made; sampled ones, and those that follow, as ever."""
+    requests, then = dialogues({}, {})
+    expected = texts(engine_of(tiny_model_dir, 8).generate(requests, then=then))
+    passes = iter(range(10**6))
+    engine = engine_of(tiny_model_dir, 8)
+    rows = lacking_memory(engine, lambda ids: len(ids) <= (6, 3)[next(passes) > 20])
+    requests, then = dialogues({}, {})
+    found = list(engine.generate(requests, then=then))
+    assert texts(found) == expected
+    assert len(found) == len(expected)
+    assert max(rows) > 6
+    assert max(rows[-20:]) <= 3
+
+
+def test_memory_that_lacks_for_one_row_is_an_error(tiny_model_dir):
+    engine = engine_of(tiny_model_dir, 4)
+    rows = lacking_memory(engine, lambda _: False)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(engine.generate(requests_of(Sampling(max_new_tokens=4))))
+    assert rows == [4, 2, 1]
 
 
 def test_a_second_turn_that_leaves_no_room_is_empty_and_the_rest_goes_on(tiny_model_dir):

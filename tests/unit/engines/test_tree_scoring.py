@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -118,6 +119,26 @@ def test_memory_that_lacks_for_one_token_is_an_error(tiny_model_dir):
     engine._weights.model.base_model.layers[0].register_forward_pre_hook(fails)
     with pytest.raises(torch.OutOfMemoryError):
         scores(engine, requests)
+
+
+@pytest.mark.parametrize(("free", "largest"), [(10**12, 256), (8 * 4096, 64), (8, 1)])
+def test_a_gpus_blocks_take_half_of_what_is_free(tiny_model_dir, monkeypatch, free, largest):
+    """By what a small one took: here 64 KiB for 256 tokens, played by a GPU that only counts."""
+    engine = opened(tiny_model_dir, tree_tokens=256)
+    requests = requests_of(engine)
+    scores(engine, requests[:1])
+    for name, bytes_ in {
+        "memory_allocated": 1000,
+        "max_memory_allocated": 1000 + 64 * 1024,
+        "memory_reserved": 1000,
+        "reset_peak_memory_stats": None,
+        "mem_get_info": (free, 10**12),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, told=bytes_: told)
+    monkeypatch.setattr(engine._weights, "device", SimpleNamespace(type="cuda"))
+    sizes = passes(engine, [])
+    assert_right(engine, requests, scores(engine, requests))
+    assert max(sizes[3:]) == largest
 
 
 def test_an_architecture_that_takes_no_mask_of_ours_is_scored_in_groups(tiny_model_dir, tmp_path):
