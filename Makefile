@@ -26,11 +26,14 @@ $(MARK): pyproject.toml constraints.txt
 demo: install
 	HF_HUB_OFFLINE=1 $(BIN)/zephyr-bench train-and-eval --recipe smol
 
+# a process a core, one thread each; a file's tests stay together
+PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: install
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	$(PYTEST)
 
 slow: install
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 # vLLM pins versions of its own
 VLLM_PYTHON := $(or $(ZEPHYR_BENCH_VLLM_PYTHON),$(CURDIR)/.venv-vllm/bin/python)

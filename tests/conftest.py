@@ -101,7 +101,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if reporter is None or not os.environ.get("ZEPHYR_BENCH_NO_SKIPS"):
         return
     # vLLM needs an environment of its own, with 3 GB of packages: `make vllm-test`
-    excused = ["kernel", "ZEPHYR_BENCH_VLLM_PYTHON", *([] if REAL_DATA.parent.is_dir() else [f"{REAL_DATA}"])]
+    # W&B's client is large, and nothing else here needs it
+    excused = [
+        "kernel",
+        "'wandb'",
+        "ZEPHYR_BENCH_VLLM_PYTHON",
+        *([] if REAL_DATA.parent.is_dir() else [f"{REAL_DATA}"]),
+    ]
     reasons = [str(report.longrepr) for report in reporter.stats.get("skipped", [])]
     skipped = [reason for reason in reasons if not any(excuse in reason for excuse in excused)]
     if skipped:

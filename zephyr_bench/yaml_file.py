@@ -152,21 +152,24 @@ def objects_of(
 
     `parse` may refuse what it reads with a ValueError.
     """
-    number = 0
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, object_in(line, path, number, parse=parse)
+
+
+def object_in(line: bytes, path: Path, number: int, *, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
+    """What stands in that line of a file. Raises UserError naming file and line."""
     try:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            row = parse(line.decode())
-            if not isinstance(row, dict):
-                raise UserError(f"{path} line {number}: expected a JSON object, found {type(row).__name__}.")
-            yield number, row
+        row = parse(line.decode())
     except json.JSONDecodeError as error:
         raise UserError(f"{path} line {number}: malformed JSON: {error.msg} at column {error.colno}.") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} line {number}: is not UTF-8 text.") from None
     except (ValueError, RecursionError) as error:  # a number that is none or too long, nesting without end
         raise UserError(f"{path} line {number}: malformed JSON: {error}.") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{path} line {number}: expected a JSON object, found {type(row).__name__}.")
+    return row
 
 
 def read_jsonl_as(path: Path, model: type[Model]) -> Iterator[tuple[int, Model]]:

@@ -170,3 +170,8 @@ def test_a_command_that_evaluates_nothing_runs_once() -> None:
     alone, two = run([*ONE, "list", "engines"]), run([*TWO, "list", "engines"])
     assert (two.returncode, two.stdout) == (0, alone.stdout), two.stderr
     assert "list runs in one process; the other has nothing to do" in two.stderr
+
+
+def test_an_engine_that_only_one_process_runs_says_so_once(model_dir: Path, tmp_path: Path) -> None:
+    done = run([*mtbench(TWO, model_dir, tmp_path / "store.db"), "--engine", "vllm"])
+    assert done.stderr.count("engine vllm runs in one process; the other has nothing to do") == 1, done.stderr

@@ -16,9 +16,9 @@ from tiny_data import DIALOGUES, PAIRS
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe
-from zephyr_bench.trainers.data import read_pairs
 from zephyr_bench.trainers.ddpo import train_ddpo
 from zephyr_bench.trainers.dsft import train_dsft
+from zephyr_bench.training_data.reading import read_dialogues, read_pairs
 
 trl = pytest.importorskip("trl")
 
@@ -71,7 +71,8 @@ def test_dsft_walks_as_trls_sft_trainer(
 
     recipe = make_recipe(dsft={**SETTINGS, "data": [{"file": "dialogues.jsonl"}], "schedule": "cosine"})
     assert recipe.dsft is not None
-    train_dsft(recipe.dsft, locate(recipe.model), recipe=recipe, out=tmp_path / "ours", progress=Progress(quiet=True))
+    rows, quiet = read_dialogues(*recipe.dsft.data, recipe=recipe), Progress(quiet=True)
+    train_dsft(recipe.dsft, locate(recipe.model), rows.items, recipe=recipe, out=tmp_path / "ours", progress=quiet)
     rows = [{"prompt": row["messages"][:1], "completion": row["messages"][1:]} for row in DIALOGUES]
     trainer = trl.SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_model_dir),
@@ -92,7 +93,7 @@ def test_ddpo_walks_as_trls_dpo_trainer(
         ddpo={**SETTINGS, "data": [{"file": "pairs.jsonl"}], "schedule": "linear", "beta": 0.1, "micro_batch": 4}
     )
     assert recipe.ddpo is not None
-    pairs = read_pairs(recipe.ddpo.data[0], recipe=recipe)
+    pairs = read_pairs(*recipe.ddpo.data, recipe=recipe).items
     train_ddpo(
         recipe.ddpo, locate(recipe.model), pairs, recipe=recipe, out=tmp_path / "ours", progress=Progress(quiet=True)
     )

@@ -12,7 +12,7 @@ from tiny_data import DIALOGUES, PAIRS
 from zephyr_bench.recipe import DdpoStage
 from zephyr_bench.trainers.ddpo import Referenced, preference_loss
 from zephyr_bench.trainers.forward import Predictor
-from zephyr_bench.trainers.tokens import Example, PairExample, Tree
+from zephyr_bench.training_data.tokens import Example, PairExample, Tree
 
 trl = pytest.importorskip("trl")
 
@@ -125,7 +125,7 @@ def test_preference_losses_and_gradients_are_trls(tiny_model_dir: Path, tmp_path
 def test_supervised_losses_and_gradients_are_trls(
     tiny_model_dir: Path, tmp_path: Path, length: int | None, assistant_only: bool
 ) -> None:
-    """TRL pads: packed, its rows are apart under flash attention only, which a CPU lacks."""
+    """TRL pads here; test_trl_tokens.py has its padding-free batches."""
     from datasets import Dataset
 
     answers = [*TURNS, {"role": "assistant", "content": "They are high."}]

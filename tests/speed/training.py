@@ -12,20 +12,20 @@ padding-free). Tokens are those of each answer with its prompt, and of dialogues
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from open_llm_limits import Tree as Limits
+from open_llm_limits import flop, matmul_flop_per_second
 from ratio_row import HEAD, Row
 from training_batches import (
     ANNOTATIONS,
@@ -35,12 +35,13 @@ from training_batches import (
     real_pairs,
     tokens_of_pairs,
 )
+from training_memory import forget_peak, resident
 
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.recipe import DdpoStage
 from zephyr_bench.trainers.ddpo import Referenced, preference_loss
 from zephyr_bench.trainers.forward import Predictor
-from zephyr_bench.trainers.tokens import Example, PairExample, Tree
+from zephyr_bench.training_data.tokens import Example, PairExample, Tree
 
 MODEL = "smollm2-135m-instruct"
 ROUNDS = 3
@@ -58,6 +59,8 @@ class Work:
 
     name: str
     tokens: int
+    computed: int  # by ours: a shared prompt once
+    flop: float  # of ours: 6 a weight and token of the layers, 6 a weight of the head and learned token, attention
     target: float
     ours: Callable[[], torch.Tensor]
     peer: Callable[[], torch.Tensor]
@@ -86,7 +89,8 @@ def main() -> None:
         return
     names = [name for name in NAMES if not options.only or name in options.only.split(",")]
     load = os.getloadavg()[0]
-    rows = [row for name in names for row in (measured(name, options.rounds), memory(name))]
+    held = {name: memory(name) for name in names}  # first: what this process comes to hold would be missing there
+    rows = [row for name in names for row in (measured(name, options.rounds), held[name])]
     if options.json:
         print(json.dumps([row.told() for row in rows]))
         return
@@ -96,9 +100,11 @@ def main() -> None:
     for row in rows:
         limit = limits.get(row.name)
         share = f"   {row.ratio / limit:.2f} of the limit {limit:.2f}" if limit else ""
-        print(row.line() + share)
+        used = f"   {UTILISATION[row.name]:.2f} of a matmul's FLOP/s" if row.name in UTILISATION else ""
+        print(row.line() + share + used)
 
 
+UTILISATION: dict[str, float] = {}  # of each row measured, ours
 NAMES = (*(shape.name for shape in SHAPES), "ddpo-real", "dsft-packed", "dsft-real")
 
 
@@ -113,6 +119,8 @@ def measured(name: str, rounds: int) -> Row:
         mine, theirs = stepped(model, work.ours), stepped(model, work.peer)
         pairs.append((work.tokens / mine[1], work.tokens / theirs[1]))
         print(f"{name}, round {number + 1}: {pairs[-1][0]:.0f} against {pairs[-1][1]:.0f} tokens/s", file=sys.stderr)
+    seconds = work.tokens / statistics.median(ours for ours, _ in pairs)
+    UTILISATION[name] = work.flop / seconds / matmul_flop_per_second(model, work.computed)
     return Row(name, "tokens/s", pairs, work.target, less_is_better=False)
 
 
@@ -168,6 +176,8 @@ def preference_work(name: str, model: Any, tokenizer: Any, examples: Sequence[Pa
     return Work(
         name,
         tokens_of_pairs(examples),
+        sum(example.tree.size for example in examples),
+        step_flop(model, [example.tree for example in examples]),
         target,
         lambda: preference_loss(predictor, batch, stage=stage)[0] / len(batch),
         lambda: trainer.compute_loss(model, dict(inputs)),
@@ -196,10 +206,24 @@ def supervised_work(name: str, model: Any, tokenizer: Any, *, packed: bool) -> W
     return Work(
         name,
         sum(len(example.ids) for example in examples),
+        sum(len(example.ids) for example in examples),
+        step_flop(model, trees),
         1.0,
         lambda: -predictor(trees, length=length).log_probs.sum() / learned,
         lambda: trainer.compute_loss(model, dict(inputs)),
     )
+
+
+def step_flop(model: Any, trees: Sequence[Tree]) -> float:
+    """Of one forward and backward pass over these trees; what is computed twice counts once."""
+    sequences = [one for tree in trees for one in tree.unrolled()]
+    attended = 0
+    for tree in trees:
+        stem = len(tree.stem.ids)
+        attended += stem * (stem + 1) // 2
+        attended += sum(len(one.ids) * stem + len(one.ids) * (len(one.ids) + 1) // 2 for one in tree.branches)
+    read = sum(one.stem.targets for one in sequences)
+    return 3 * flop(model, Limits(sum(tree.size for tree in trees), attended, read))
 
 
 def as_trl(example: Example) -> dict[str, Any]:
@@ -242,18 +266,10 @@ def peak(name: str, side: str) -> int:
     small = model(input_ids=torch.arange(1, 9)[None]).logits.sum()  # buffers that any step needs
     small.backward()
     del small
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+    before = forget_peak()
     loss = work.ours() if side == "ours" else work.peer()
     loss.backward()
     return resident("VmHWM") - before
-
-
-def resident(field: str) -> int:
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zephyr_bench.trainers.data import Pair
-from zephyr_bench.trainers.tokens import Example, PairExample, encode_dialogue, encode_pair
+from zephyr_bench.training_data.data import Pair
+from zephyr_bench.training_data.tokens import Example, PairExample, encode_dialogue, encode_pair
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 ANNOTATIONS = REAL / "alpaca_eval" / "v1_zephyr-7b-alpha.annotations.json.gz"
@@ -49,9 +49,23 @@ def even_pairs(shape: Shape, *, vocabulary: int) -> list[PairExample]:
     return [PairExample(tokens(shape.prompt), (tokens(shape.answer), tokens(shape.answer))) for _ in range(shape.pairs)]
 
 
+def write_pairs(path: Path, count: int) -> None:
+    """`real_pairs` as a training file."""
+    lines = [
+        {"prompt": row["instruction"], "chosen": row["output_1"], "rejected": row["output_2"]}
+        for row in _annotations(count)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def _annotations(count: int) -> list[dict[str, Any]]:
+    """Drawn at random: as a shuffled training batch is."""
+    rows: list[dict[str, Any]] = json.loads(gzip.decompress(ANNOTATIONS.read_bytes()))
+    return random.Random(SEED).sample(rows, count)
+
+
 def real_pairs(tokenizer: Any, count: int, *, max_length: int) -> list[PairExample]:
-    """AlpacaEval's instructions with the answers of two models, drawn at random: as a shuffled training batch is."""
-    rows = json.loads(gzip.decompress(ANNOTATIONS.read_bytes()))
+    """AlpacaEval's instructions with the answers of two models."""
     pairs = [
         Pair(
             str(number),
@@ -59,7 +73,7 @@ def real_pairs(tokenizer: Any, count: int, *, max_length: int) -> list[PairExamp
             {"role": "assistant", "content": row["output_1"]},
             {"role": "assistant", "content": row["output_2"]},
         )
-        for number, row in enumerate(random.Random(SEED).sample(rows, count))
+        for number, row in enumerate(_annotations(count))
     ]
     return [encode_pair(tokenizer, pair, max_length=max_length) for pair in pairs]
 

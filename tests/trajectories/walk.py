@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from typing import Any
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe, load_recipe
-from zephyr_bench.trainers.data import Dialogue, Pair, read_dialogues
 from zephyr_bench.trainers.ddpo import train_ddpo
 from zephyr_bench.trainers.dsft import train_dsft
+from zephyr_bench.training_data.data import Dialogue, Pair
+from zephyr_bench.training_data.reading import read_dialogues
 
 HERE = Path(__file__).parent
 STEPS = 50
@@ -33,11 +35,11 @@ def walked(stage: str) -> list[dict[str, Any]]:
     """Loss, gradient norm and, of dDPO, the margin of each step."""
     recipe = load_recipe("smol", (), [f"{stage}.{override}" for override in OVERRIDES[stage]])
     assert recipe.dsft is not None
-    dialogues = read_dialogues(recipe.dsft.data[0], recipe=recipe)[:STEPS]
+    dialogues = read_dialogues(*recipe.dsft.data, recipe=recipe).items[:STEPS]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / stage
         if stage == "dsft":
-            _dsft(recipe, len(dialogues), out)
+            _dsft(recipe, dialogues, out)
         else:
             _ddpo(recipe, pairs_of(dialogues), out)
         steps = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
@@ -51,11 +53,10 @@ def walked(stage: str) -> list[dict[str, Any]]:
     ]
 
 
-def _dsft(recipe: Recipe, rows: int, out: Path) -> None:
+def _dsft(recipe: Recipe, dialogues: Sequence[Dialogue], out: Path) -> None:
     assert recipe.dsft is not None
-    source = recipe.dsft.data[0].model_copy(update={"limit": rows})
-    stage = recipe.dsft.model_copy(update={"data": (source,)})
-    train_dsft(stage, locate(recipe.model), recipe=recipe, out=out, progress=Progress(quiet=True), device="cpu")
+    quiet = Progress(quiet=True)
+    train_dsft(recipe.dsft, locate(recipe.model), dialogues, recipe=recipe, out=out, progress=quiet, device="cpu")
 
 
 def _ddpo(recipe: Recipe, pairs: list[Pair], out: Path) -> None:
@@ -65,7 +66,7 @@ def _ddpo(recipe: Recipe, pairs: list[Pair], out: Path) -> None:
     )
 
 
-def pairs_of(dialogues: list[Dialogue]) -> list[Pair]:
+def pairs_of(dialogues: Sequence[Dialogue]) -> list[Pair]:
     """Each first answer against that of the next dialogue."""
     answers = [dialogue.messages[1] for dialogue in dialogues]
     return [

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from zephyr_bench import catalogue
+from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.errors import UserError
-from zephyr_bench.recipe import load_recipe, packaged_models
+from zephyr_bench.pipeline.plan import make_plan
+from zephyr_bench.recipe import Lora, load_recipe, packaged_models
 
 MINIMAL = """\
 description: a test
@@ -52,6 +54,49 @@ def test_zephyr7b_has_the_papers_values() -> None:
     assert math.ceil((dpo.data[0].rows or 0) / dpo.global_batch) * dpo.epochs == 5733
 
 
+# (dSFT rows a step, dDPO pairs a step, dDPO steps): the paper's and the handbook's
+DERIVED = {
+    "zephyr7b": (512, 32, 5733),
+    "zephyr7b-handbook-nov23": (512, 64, 2868),
+    "zephyr7b-handbook-jan24": (128, 128, 478),
+    "zephyr7b-qlora": (8, 16, 3821),
+    "zephyr7b-ablation-ddpo": (None, 32, 1911),
+    "zephyr7b-ablation-dsft-1": (512, None, None),
+    "zephyr7b-ablation-dsft-2": (512, None, None),
+    "zephyr7b-ablation-dsft-ddpo": (512, 32, 1911),
+    "smol": (16, 8, 14),
+}
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.entries("recipe")))
+def test_batches_and_steps_are_those_of_the_source(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    plan = make_plan(recipe, EngineOptions(), out=tmp_path, store="sqlite:///none.db")
+    steps = {stage.stage: stage.steps for stage in plan.stages}
+    assert DERIVED[name] == (
+        recipe.dsft.global_batch if recipe.dsft else None,
+        recipe.ddpo.global_batch if recipe.ddpo else None,
+        steps.get("ddpo"),
+    )
+
+
+def test_the_handbooks_recipes_differ_as_the_handbook_changed() -> None:
+    november, january, qlora = (
+        load_recipe(f"zephyr7b-{name}") for name in ("handbook-nov23", "handbook-jan24", "qlora")
+    )
+    assert None not in (november.dsft, november.ddpo, january.dsft, january.ddpo, qlora.dsft, qlora.ddpo)
+    assert (november.dsft.warmup_ratio, january.dsft.warmup_ratio) == (0.0, 0.1)
+    before, after = november.ddpo, january.ddpo
+    assert (before.optimizer, before.schedule, before.beta, before.epochs) == ("rmsprop", "linear", 0.1, 3)
+    assert (after.optimizer, after.schedule, after.beta, after.epochs) == ("adamw", "cosine", 0.01, 1)
+    assert (before.max_length, before.max_prompt_length, before.truncation_mode) == (1024, 512, "keep_end")
+    assert november.system == january.system == qlora.system == ""
+    assert qlora.dsft.lora == Lora(rank=16, alpha=16, dropout=0.05, quantize="nf4")
+    assert qlora.ddpo.lora == Lora(rank=128, alpha=128, dropout=0.05, quantize="nf4")
+    assert (qlora.dsft.learning_rate, qlora.ddpo.learning_rate) == (2e-4, 5e-6)
+    assert qlora.ddpo.optimizer == "paged_adamw_32bit"
+
+
 def test_unknown_key_names_file_line_and_close_match(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL.replace("beta", "betta"))
     with pytest.raises(UserError, match=r"mine\.yaml line 5: unknown key 'betta' in ddpo\. Did you mean beta\?"):
@@ -83,7 +128,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_recipe_suggests_close_matches() -> None:
-    with pytest.raises(UserError, match=r"unknown recipe 'zephyr7'\. Did you mean zephyr7b\?"):
+    with pytest.raises(UserError, match=r"unknown recipe 'zephyr7'\. Did you mean zephyr7b or"):
         load_recipe("zephyr7")
 
 
@@ -122,3 +167,21 @@ def test_packaged_models_are_declared_with_their_hash() -> None:
     model = packaged_models()["smollm2-135m-instruct"]
     assert len(model.sha256) == 64
     assert model.note == "quantised"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{file: pairs.jsonl, clean: [refusals]}", "clean is for dialogues"),
+        ("{file: pairs.jsonl, config: main}", "config is of a hub data set"),
+        ("{file: pairs.jsonl, weight: 1.5}", r"ddpo\.data\.0\.weight: .*less than or equal to 1, found 1\.5"),
+    ],
+)
+def test_a_data_source_that_does_not_fit_is_told(source: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe(write(tmp_path, MINIMAL.replace("{file: pairs.jsonl}", source)))
+
+
+def test_dialogues_are_not_binarized() -> None:
+    with pytest.raises(UserError, match="binarize makes pairs"):
+        load_recipe("smol", overrides=["dsft.data.0.binarize=mean"])

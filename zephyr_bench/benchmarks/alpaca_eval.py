@@ -85,6 +85,9 @@ class AlpacaEval:
     def hub_files(self) -> list[tuple[str, str | None]]:
         return self.published.hub_files()
 
+    def question_texts(self) -> Iterator[tuple[str, str]]:
+        return ((question.id, turn) for question, _ in self.published.pairs for turn in question.turns)
+
     def with_answers(self, store: Store, model: ModelSource, limit: int | None) -> Self:
         """Itself, comparing with the answers of the store that `baselines` names. Raises UserError."""
         if self._named:

@@ -81,6 +81,9 @@ class MtBench:
     def _bare(self) -> list[Question]:
         return [question for _, question in read_questions(self._spec.questions.locate(self._folder))]
 
+    def question_texts(self) -> Iterator[tuple[str, str]]:
+        return ((question.id, turn) for question in self._bare for turn in question.turns)
+
     @property
     def reference_names(self) -> tuple[str, ...]:
         """The sets of reference answers that it knows, the default first."""

@@ -73,6 +73,9 @@ class MtBenchPairwise:
     def hub_data(self) -> list[str]:
         return self._asked.hub_data()
 
+    def question_texts(self) -> Iterator[tuple[str, str]]:
+        return self._asked.question_texts()
+
     def with_answers(self, store: Store, model: ModelSource, limit: int | None) -> Self:
         """Itself with the rivals' answers. Raises UserError where the store lacks them."""
         self._rivals = find_rivals(

@@ -17,6 +17,7 @@ from zephyr_bench.benchmarks import lm_eval_run
 from zephyr_bench.benchmarks.lm_eval_chance import FEWSHOT_SEED
 from zephyr_bench.benchmarks.lm_eval_index import Leaf
 from zephyr_bench.benchmarks.lm_eval_needs import missing_for
+from zephyr_bench.benchmarks.lm_eval_questions import question_of
 from zephyr_bench.benchmarks.open_llm_scores import suite_scores
 from zephyr_bench.benchmarks.open_llm_spec import OpenLlmSpec, TaskSpec, chosen
 from zephyr_bench.benchmarks.protocol import Job
@@ -69,6 +70,13 @@ class OpenLlm:
         """Whole data sets: a data set's README tells which of its files are which split's."""
         names = dict.fromkeys(name for task in self.tasks for name in task.data_sets)
         return [(name, None) for name in names if name and self._local(name) is None]
+
+    def question_texts(self) -> Iterator[tuple[str, str]]:
+        """Loads the tasks' data: from the hub where it is not at hand."""
+        leaves = [(leaf, task.shots) for task in self.tasks for leaf in self._leaves[task.task]]
+        for leaf, task in lm_eval_run.loaded(leaves, name=self.name, place=self._place)["tasks"].items():
+            for number, row in enumerate(task.eval_docs):
+                yield f"{leaf}/{number}", question_of(task, row)
 
     def unfit(self, engine: Engine) -> list[str]:
         """What the engine can't do of these tasks, a sentence each. Asks it nothing."""

@@ -36,7 +36,7 @@ class Job:
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """What evaluate() runs. One may also be a `NeedsAnswers` or a `FitsEngine`."""
+    """What evaluate() runs. One may also be a `NeedsAnswers`, a `FitsEngine` or a `TellsQuestions`."""
 
     name: str
     headline: str  # the metric shown where there is room for one
@@ -101,6 +101,15 @@ class OnHub(Protocol):
 
     def hub_files(self) -> list[tuple[str, str | None]]:
         """(data set, file in it; None: all of it), at hand or not."""
+        ...
+
+
+@runtime_checkable
+class TellsQuestions(Protocol):
+    """A benchmark whose questions can be looked for in training data."""
+
+    def question_texts(self) -> Iterator[tuple[str, str]]:
+        """(question's id, text) of all, a turn each, as they could stand in training data. Raises UserError."""
         ...
 
 

@@ -27,6 +27,7 @@ _PACKAGES = (
     "vllm",
     "fschat",
     "peft",
+    "bitsandbytes",
     "psycopg",
     "ray",
 )
@@ -133,8 +134,20 @@ def _model(name: str, include: tuple[Path, ...]) -> Iterator[Row]:
     options = EngineOptions(include=include)
     engine = open_engine(name, options)
     yield f"model {engine.model.name}", "ok", f"{engine.model.location} {engine.model.fingerprint}"
+    yield from _base(engine.model.location, include)
     if isinstance(engine, ScoringEngine):
         yield from _chat(engine, options)
+
+
+def _base(location: str, include: tuple[Path, ...]) -> Iterator[Row]:
+    """What an adapter is put on, and whether it was trained on that."""
+    from zephyr_bench.engines.adapters import base_is_checked, base_of, is_adapter
+
+    if is_adapter(location):
+        base = base_of(location, include=include)
+        checked = base_is_checked(location)
+        told = "it was trained on it" if checked else "whether it was trained on it can't be checked: no lineage.json"
+        yield f"base {base.name}", "ok" if checked else "note", f"{base.location} {base.fingerprint}: {told}"
 
 
 def _chat(engine: ScoringEngine, options: EngineOptions) -> Iterator[Row]:

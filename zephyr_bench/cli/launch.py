@@ -1,6 +1,7 @@
 """A command that torchrun or `accelerate launch` starts in several processes runs once, in rank 0.
 
-Where it evaluates, the other processes help its engines (engines/data_parallel.py); else they end at once.
+Where it runs models, the other processes help its engines (engines/data_parallel.py) and train with it
+(trainers/parallel.py); else they end at once.
 """
 
 from __future__ import annotations
@@ -9,42 +10,49 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+
+import typer
 
 from zephyr_bench.errors import ServiceError
 
-_EVALUATING = {"mtbench", "alpaca-eval", "open-llm", "train-and-eval", "judge"}
 _ONE_END_SECONDS = 5.0  # the terminal and the launcher each send a signal for one Ctrl-C
 
 
-def in_one_process(program: Callable[[], Any], words: Sequence[str]) -> None:
+def in_one_process(program: typer.Typer, words: Sequence[str]) -> None:
     """Runs the program, unless another process does."""
     if "WORLD_SIZE" not in os.environ:  # at once: importing engines takes a moment
         program()
         return
-    from zephyr_bench.engines.launch import launched
+    from zephyr_bench.engines.launch import idle_others, launched
 
     launch = launched()
-    evaluates = next(iter(words), None) in _EVALUATING and not {"--help", "-h"} & set(words)
     if launch is None:
         program()
-    elif not evaluates:
+    elif not _runs_models(program, words):
         if launch.rank == 0:
-            others = f"the other {launch.world - 1} of this launch have" if launch.world > 2 else "the other has"
-            sys.stderr.write(f"{next(iter(words), 'this')} runs in one process; {others} nothing to do\n")
+            sys.stderr.write(idle_others(launch, next(iter(words), "this")))
             program()
     elif launch.rank > 0:
         from zephyr_bench.engines.helper import serve
+        from zephyr_bench.training_runs.parallel import join
 
-        serve(launch)
+        serve(launch, join)
     else:
         from zephyr_bench.engines.data_parallel import crew_of
 
         with _ends_once(), crew_of(launch):
             program()
+
+
+def _runs_models(program: typer.Typer, words: Sequence[str]) -> bool:
+    """Whether the command has a --device to run models on, and is not only asked for help or a plan."""
+    commands = getattr(typer.main.get_command(program), "commands", {})
+    command = commands.get(next(iter(words), None))
+    named = {parameter.name for parameter in command.params} if command else set()
+    return "device" in named and not {"--help", "-h", "--dry-run"} & set(words)
 
 
 @contextmanager

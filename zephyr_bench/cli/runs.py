@@ -83,13 +83,16 @@ def show(
             return
         scores = results.scores_of([info.id]).get(info.id, [])
         noise = judge_noise(results.samples_of(info.id), scores)
+        lineage = dict(results.model(info.model_fingerprint).lineage)
+        training = results.training(lineage.get("stage_fingerprint") or "")
         whole = {
             **_summary(info),
             "seed": info.seed,
             "protocol": dict(info.protocol),
             "environment": dict(info.environment),
             "model_fingerprint": info.model_fingerprint,
-            "lineage": dict(results.model(info.model_fingerprint).lineage),
+            "lineage": lineage,
+            "training": training and dict(training.values),
             "scores": json.loads(render_run(results, info.id, "json")),
             "judge_noise": None if noise is None else asdict(noise),
         }

@@ -26,6 +26,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and do n
 
 class Stage(StrEnum):
     dsft = "dsft"
+    dsft2 = "dsft2"
     feedback = "feedback"
     ddpo = "ddpo"
 
@@ -74,7 +75,7 @@ def train_and_eval(
     progress = Progress(quiet=quiet)
     parts = prepare(loaded, options, data=folder)
     with Store(store) as results:
-        report = carry_out(loaded, parts, options, store=results, out=out, limit=limit, progress=progress)
+        report = carry_out(loaded, parts, options, store=results, out=out, limit=limit, progress=progress, data=folder)
         target = leaderboard or out / "leaderboard.md"
         write_text(target, render_recipe_report(results, report, "markdown"))
         typer.echo(render_recipe_report(results, report, output.value), nl=False)
@@ -93,6 +94,7 @@ def train(
     overrides: Overrides = None,
     dry_run: DryRun = False,
     output_dir: Output = None,
+    data: o.Data = None,
     device: o.Device = "auto",
     batch_size: o.BatchSize = "auto",
     store: o.StoreUrl = o.DEFAULT_STORE,
@@ -101,7 +103,7 @@ def train(
 ) -> None:
     """Train a recipe's stages and print where the checkpoints are. Finished stages are not redone."""
     from zephyr_bench.judges import open_judge
-    from zephyr_bench.pipeline.plan import make_plan, render_plan
+    from zephyr_bench.pipeline.plan import make_plan, open_parts, render_plan
     from zephyr_bench.pipeline.requirements import check_recipe
     from zephyr_bench.pipeline.training import train_stages
     from zephyr_bench.progress import Progress
@@ -109,13 +111,16 @@ def train(
     from zephyr_bench.store import Store
 
     options = _options(device, batch_size, include)
-    loaded = load_recipe(recipe, options.include, overrides or ()).up_to(stage and stage.value)
+    folder = o.data_folder(data)
+    whole = load_recipe(recipe, options.include, overrides or ())
+    loaded = whole.up_to(stage and stage.value)
     out = output_dir or Path("checkpoints") / loaded.name
     if dry_run:
         typer.echo(render_plan(make_plan(loaded, options, out=out, store=store)), nl=False)
         return
     judges = [open_judge(loaded.feedback.judge, include=options.include)] if loaded.feedback else []
     check_recipe(loaded, options, [], judges)
+    parts, _ = open_parts(whole, options, data=folder)
     with Store(store) as results:
         trained = train_stages(
             loaded,
@@ -124,6 +129,8 @@ def train(
             out=out,
             progress=Progress(quiet=quiet),
             resume=resume,
+            benchmarks=[benchmark for _, benchmark, _ in parts],
+            data_folder=folder,
         )
     for name, model in trained.models.items():
         if name != "start":

@@ -35,6 +35,8 @@ def open_engine(model: str | ModelSource, options: EngineOptions) -> Engine:
     """
     if options.engine not in engine_names():
         raise UserError(f"unknown engine '{options.engine}'.{did_you_mean(options.engine, engine_names())}")
+    if options.engine != "transformers":
+        _tell_others_idle(options.engine)
     if options.engine == "openai":
         from zephyr_bench.engines.remote_engine import openai_engine
 
@@ -50,6 +52,13 @@ def open_engine(model: str | ModelSource, options: EngineOptions) -> Engine:
         return VllmEngine(source, options)
     (point,) = entry_points(group=GROUP, name=options.engine)
     return cast(Engine, point.load()(source, options))
+
+
+def _tell_others_idle(engine: str) -> None:
+    from zephyr_bench.engines.data_parallel import current_crew
+
+    if crew := current_crew():
+        crew.does_not_help(engine)
 
 
 def _transformers_engine(source: ModelSource, options: EngineOptions) -> Engine:

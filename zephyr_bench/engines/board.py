@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 from zephyr_bench.engines.launch import Launch
 from zephyr_bench.errors import ServiceError, first_line
@@ -38,6 +39,12 @@ class Board:
                 multi_tenant=True,
             )
             self._store = PrefixStore(f"zephyr-bench/{launch.attempt}", store)
+
+    def named(self, name: str) -> Any:
+        """A store of its own on the same connection: where a group of torch.distributed finds its processes."""
+        from torch.distributed import PrefixStore
+
+        return PrefixStore(name, self._store)
 
     def has(self, key: str) -> bool:
         with _contact():

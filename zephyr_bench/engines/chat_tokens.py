@@ -20,9 +20,13 @@ def encode_chat(encode: Encode, text: str, *, before: Sequence[int] | None = Non
 
     Nothing is put at the end: the template ends a message. `before` is of `put_before`, where it is known already.
     """
-    ids = list(encode(text, add_special_tokens=False))
-    first = list(put_before(encode) if before is None else before)
-    return ids if ids[: len(first)] == first else [*first, *ids]
+    return begun(encode(text, add_special_tokens=False), put_before(encode) if before is None else before)
+
+
+def begun(ids: Sequence[int], before: Sequence[int]) -> list[int]:
+    """With `before` at the beginning, once."""
+    ids, before = list(ids), list(before)
+    return ids if ids[: len(before)] == before else [*before, *ids]
 
 
 def put_before(encode: Encode) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.engines.board import Board
-from zephyr_bench.engines.launch import Launch, own_device
+from zephyr_bench.engines.launch import Launch, idle_others, own_device
 from zephyr_bench.engines.piece_messages import COMPLETE, SCORE, Work, pack_engine
 from zephyr_bench.engines.pieces import cut, shares
 from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions, ModelSource
@@ -66,6 +67,8 @@ class Crew:
         self._board = board
         self._lock = Lock()
         self._numbers = count()  # of engines and of calls
+        self._joined = count()
+        self._idle: set[str] = set()
         self._laid = 0  # pieces in the row so far
         self._drawn: int | None = None  # a number of ours whose piece is not there yet
         self._results_read = 0
@@ -75,6 +78,20 @@ class Crew:
 
     def own_options(self, options: EngineOptions) -> EngineOptions:
         return replace(options, device=own_device(options.device, self.launch))
+
+    def does_not_help(self, engine: str) -> None:
+        """Says so, once."""
+        if engine not in self._idle:
+            self._idle.add(engine)
+            sys.stderr.write(idle_others(self.launch, f"engine {engine}"))
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[int]:
+        """While it lasts the helpers do with rank 0 what it calls them to by this number, and engines work alone."""
+        with self._lock:
+            number = next(self._joined)
+            self._board.put(f"join/{number}", b"")
+            yield number
 
     def announce(self, model: ModelSource, options: EngineOptions) -> str:
         """The name under which helpers find the engine."""

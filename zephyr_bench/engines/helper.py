@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
@@ -31,8 +31,11 @@ _BEAT_SECONDS = 0.5
 _GRACE_SECONDS = 1.0  # to finish a forward pass once the program has ended
 
 
-def serve(launch: Launch) -> None:
-    """Returns once the program has ended."""
+Join = Callable[[Launch, Board, int], None]
+
+
+def serve(launch: Launch, join: Join) -> None:
+    """Returns once the program has ended. `join` does what rank 0 calls all processes to at once: training."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and rank 0 decides
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # code that comes with a model may print
     over = Event()
@@ -41,7 +44,7 @@ def serve(launch: Launch) -> None:
         board.count(f"beat/{launch.rank}")  # before any work: only who was heard of once can be missed
         Thread(target=_stay_in_touch, args=(launch, over), daemon=True).start()
         try:
-            _Helper(launch, board).work()
+            _Helper(launch, board, join).work()
             board.count("gone")
         finally:
             over.set()
@@ -63,9 +66,11 @@ def _stay_in_touch(launch: Launch, over: Event) -> None:
 
 
 class _Helper:
-    def __init__(self, launch: Launch, board: Board) -> None:
+    def __init__(self, launch: Launch, board: Board, join: Join) -> None:
         self._launch = launch
         self._board = board
+        self._join = join
+        self._joined = 0  # times
         self._engines: dict[str, TransformersEngine] = {}  # those that rank 0 has open
 
     def work(self) -> None:
@@ -95,6 +100,9 @@ class _Helper:
                 if self._board.has("end"):
                     return
                 self._free()
+                if self._board.has(f"join/{self._joined}"):
+                    self._join(self._launch, self._board, self._joined)
+                    self._joined += 1
                 time.sleep(min(max(_SHORTEST_WAIT, (time.monotonic() - since) / 10), _LONGEST_WAIT))
             self._free()
             yield number, json.loads(self._board.take(f"piece/{number}"))

@@ -39,6 +39,17 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
     return Launch(rank, world, local_rank, host, port, kept, environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
+def in_shards(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether `accelerate launch` was told to share out a model's states among the processes (FSDP)."""
+    return environment.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")
+
+
+def idle_others(launch: Launch, what: str) -> str:
+    """The sentence for work that only rank 0 can do."""
+    others = f"the other {launch.world - 1} of this launch have" if launch.world > 2 else "the other has"
+    return f"{what} runs in one process; {others} nothing to do\n"
+
+
 def own_device(device: str, launch: Launch) -> str:
     """What --device means to this process. Raises UserError for one GPU named for all of them."""
     if device.startswith("cuda:"):

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+from zephyr_bench.engines.adapters import base_of, is_adapter, with_adapter
+from zephyr_bench.engines.locate import has_tokenizer
 from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.errors import UserError, did_you_mean, first_line
 
@@ -92,22 +96,26 @@ def resolve_dtype(dtype: str, device: str) -> str:
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """transformers draws bars and warns on stderr while loading; ours says how far it is."""
-    from transformers.utils import logging
+    from transformers.utils import logging as theirs
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it misses a package it may use
+    verbosity, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        theirs.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            theirs.enable_progress_bar()
 
 
 def load_tokenizer(location: str, options: EngineOptions) -> Any:
+    """An adapter's own, or else its base's."""
     from transformers import AutoTokenizer
 
+    while is_adapter(location) and not has_tokenizer(Path(location)):
+        location = base_of(location, include=options.include).location
     with quiet_transformers(), readable(f"model {location}"):
         return AutoTokenizer.from_pretrained(location, trust_remote_code=options.trust_remote_code)
 
@@ -121,22 +129,41 @@ def default_template(tokenizer: Any) -> str | None:
 def load_config(location: str, options: EngineOptions) -> Any:
     from transformers import AutoConfig
 
+    location = _whole(location, options)
     with quiet_transformers(), readable(f"model {location}"):
         return AutoConfig.from_pretrained(location, trust_remote_code=options.trust_remote_code)
+
+
+def _whole(location: str, options: EngineOptions) -> str:
+    """Where the whole model below an adapter is."""
+    while is_adapter(location):
+        location = base_of(location, include=options.include).location
+    return location
+
+
+def load_weights(location: str, options: EngineOptions, *, dtype: Any, merged: bool) -> Any:
+    """transformers' causal model in a torch dtype, on the CPU. Raises UserError for what can't be read.
+
+    Of an adapter it is the base with the adapter in it: merged into its weights, or beside them. Merging loses nothing
+    in float32; in bfloat16 it rounds away most of what small steps changed.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if is_adapter(location):
+        base = load_weights(base_of(location, include=options.include).location, options, dtype=dtype, merged=True)
+        with quiet_transformers(), readable(f"model {location}"):
+            return with_adapter(base, location, merged=merged)
+    with quiet_transformers(), readable(f"model {location}"):
+        return AutoModelForCausalLM.from_pretrained(
+            location, dtype=dtype, use_safetensors=True, trust_remote_code=options.trust_remote_code
+        )
 
 
 def load_model(location: str, tokenizer: Any, options: EngineOptions, *, device: str, dtype: str) -> LoadedModel:
     """Weights on the device, ready to run. Raises UserError for what can't be read or run."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    with quiet_transformers(), readable(f"model {location}"):
-        model = AutoModelForCausalLM.from_pretrained(
-            location,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            trust_remote_code=options.trust_remote_code,
-        )
+    model = load_weights(location, options, dtype=getattr(torch, dtype), merged=dtype == "float32")
     model = model.to(device).eval()
     config = model.config.get_text_config(decoder=True)
     other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION
@@ -145,7 +172,7 @@ def load_model(location: str, tokenizer: Any, options: EngineOptions, *, device:
         raise UserError(
             f"model {location}: {config.model_type} has layers that engine transformers can't batch ({kind})."
         )
-    return LoadedModel(model, tokenizer, model.device, _end_tokens(model, tokenizer), _batching(model, options))
+    return LoadedModel(model, tokenizer, model.device, end_tokens_of(model, tokenizer), _batching(model, options))
 
 
 @contextlib.contextmanager
@@ -161,7 +188,8 @@ def readable(what: str, *more: type[Exception]) -> Iterator[None]:
         raise UserError(f"{what} can't be loaded: {reason}") from error
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def end_tokens_of(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Those at which generation stops: the tokenizer's EOS and what the generation config declares."""
     own = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
     return declared_ends(model.generation_config).union(own)
 
@@ -177,6 +205,7 @@ def config_ends(location: str, options: EngineOptions) -> frozenset[int]:
     """The end tokens of the generation config that transformers loads beside the weights."""
     from transformers import GenerationConfig
 
+    location = _whole(location, options)
     try:
         config = GenerationConfig.from_pretrained(location)
     except OSError:  # as transformers, where generation_config.json is absent

@@ -18,8 +18,8 @@ from zephyr_bench.errors import UserError, did_you_mean, first_line
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.recipe import packaged_models
 
-_WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 # a tokenizer is there if one of these is
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 # what an answer depends on beside the weights
@@ -47,11 +47,11 @@ def locate(model: str, *, include: Sequence[Path] = ()) -> ModelSource:
         return locate_packaged(model, packaged[model])
     path = Path(model).expanduser()
     if path.is_dir():
-        return locate_directory(path)
+        return locate_directory(path, include=include)
     if path.exists():
-        raise UserError(f"model {model}: is a file; expected a directory with config.json and {_WEIGHTS}.")
+        raise UserError(f"model {model}: is a file; expected a directory with config.json and {WEIGHTS}.")
     if _HUB_ID.fullmatch(model):
-        return _locate_on_hub(model)
+        return _locate_on_hub(model, include)
     if "/" in model or model.startswith((".", "~")):
         raise UserError(f"model directory {model} does not exist.")
     raise UserError(
@@ -60,22 +60,32 @@ def locate(model: str, *, include: Sequence[Path] = ()) -> ModelSource:
     )
 
 
-def locate_directory(path: Path, *, name: str | None = None) -> ModelSource:
-    """A model in a directory of safetensors. Raises UserError that names what is missing."""
+def locate_directory(
+    path: Path, *, name: str | None = None, include: Sequence[Path] = (), base: ModelSource | None = None
+) -> ModelSource:
+    """A model in a directory of safetensors, or an adapter. Raises UserError that names what is missing.
+
+    `base`: what an adapter was trained on, where that is known.
+    """
+    from zephyr_bench.engines.adapters import is_adapter, locate_adapter
+
     path = path.resolve()
+    lineage = read_lineage(path)
+    name = name or lineage.get("name") or path.name
+    if is_adapter(path):
+        return locate_adapter(path, name=name, include=include, base=base)
     _need_small_files(path)
     shards = _weight_files(path)
-    lineage = _lineage(path)
     return ModelSource(
-        name=name or lineage.get("name") or path.name,
+        name=name,
         location=str(path),
-        fingerprint=_content(path, {shard: remembered_sha256(path / shard) for shard in shards}),
+        fingerprint=content(path, {shard: remembered_sha256(path / shard) for shard in shards}),
         lineage=lineage,
     )
 
 
-def _content(path: Path, weights: Mapping[str, str]) -> str:
-    """Hash of a model: its weight files' digests and every small file that an answer depends on."""
+def content(path: Path, weights: Mapping[str, str]) -> str:
+    """Hash of a model's files: its weight files' digests and every small file that an answer depends on."""
     small = {name: remembered_sha256(path / name) for name in _SMALL_FILES if (path / name).is_file()}
     return fingerprint({"weights": dict(weights), "files": small})
 
@@ -83,18 +93,22 @@ def _content(path: Path, weights: Mapping[str, str]) -> str:
 def _need_small_files(path: Path) -> None:
     if not (path / "config.json").is_file():
         raise UserError(f"model directory {path}: config.json is missing; expected what save_pretrained writes.")
-    if not any((path / name).is_file() for name in _TOKENIZERS):
+    if not has_tokenizer(path):
         raise UserError(f"model directory {path}: the tokenizer is missing; expected tokenizer.json or the like.")
 
 
+def has_tokenizer(path: Path) -> bool:
+    return any((path / name).is_file() for name in _TOKENIZERS)
+
+
 def _weight_files(path: Path) -> list[str]:
-    if (path / _WEIGHTS).is_file():
-        return [_WEIGHTS]
-    if (path / _INDEX).is_file():
-        shards = _shards(path / _INDEX)
+    if (path / WEIGHTS).is_file():
+        return [WEIGHTS]
+    if (path / INDEX).is_file():
+        shards = _shards(path / INDEX)
         absent = [shard for shard in shards if not (path / shard).is_file()]
         if absent:
-            raise UserError(f"model directory {path}: weights are incomplete; {_INDEX} names {absent[0]}, not there.")
+            raise UserError(f"model directory {path}: weights are incomplete; {INDEX} names {absent[0]}, not there.")
         return shards
     pickled = sorted(found.name for pattern in _PICKLED for found in path.glob(pattern))
     if pickled:
@@ -102,7 +116,7 @@ def _weight_files(path: Path) -> list[str]:
             f"model directory {path}: {pickled[0]} is a pickle, which can run code when it is read; "
             f"save the weights as safetensors first."
         )
-    raise UserError(f"model directory {path}: no weights; expected {_WEIGHTS}, or {_INDEX} with its shards.")
+    raise UserError(f"model directory {path}: no weights; expected {WEIGHTS}, or {INDEX} with its shards.")
 
 
 def _shards(index: Path) -> list[str]:
@@ -112,7 +126,8 @@ def _shards(index: Path) -> list[str]:
         raise UserError(f"{index}: malformed; expected JSON with a weight_map from tensors to files.") from None
 
 
-def _lineage(path: Path) -> dict[str, Any]:
+def read_lineage(path: Path) -> dict[str, Any]:
+    """The trainer's lineage.json; empty where there is none. Raises UserError for one that is malformed."""
     file = path / "lineage.json"
     if not file.is_file():
         return {}
@@ -125,30 +140,35 @@ def _lineage(path: Path) -> dict[str, Any]:
     return lineage
 
 
-def _locate_on_hub(repo: str) -> ModelSource:
+def _locate_on_hub(repo: str, include: Sequence[Path]) -> ModelSource:
     """A hub model; where the hub is out of reach, its snapshot in the local cache."""
     from zephyr_bench.hub import cached, offline, reachable
 
     if reachable():
-        return _ask_hub(repo)
+        return _ask_hub(repo, include)
     if not cached(repo):
         why = "HF_HUB_OFFLINE forbids the hub" if offline() else "the hub does not answer from here"
         raise UserError(f"model {repo}: no such directory, and {why}; go online, or pass a directory with the model.")
     from huggingface_hub import snapshot_download
 
-    return locate_directory(Path(snapshot_download(repo, local_files_only=True)), name=repo)
+    return locate_directory(Path(snapshot_download(repo, local_files_only=True)), name=repo, include=include)
 
 
-def _ask_hub(repo: str) -> ModelSource:
+def _ask_hub(repo: str, include: Sequence[Path]) -> ModelSource:
     """Fetches the small files only; weights come when an engine loads them, checked by the hub's client."""
     import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
+    from zephyr_bench.engines import adapters
+
     try:
         info = HfApi().model_info(repo, files_metadata=True)
         digests = {file.rfilename: file.lfs.sha256 for file in info.siblings or () if file.lfs}
-        folder = Path(snapshot_download(repo, revision=info.sha, allow_patterns=[*_SMALL_FILES, _INDEX]))
+        there = {file.rfilename for file in info.siblings or ()}
+        adapter = adapters.CONFIG in there and not there & {WEIGHTS, INDEX}
+        more = [adapters.CONFIG, adapters.WEIGHTS, "lineage.json"] if adapter else [INDEX]
+        folder = Path(snapshot_download(repo, revision=info.sha, allow_patterns=[*_SMALL_FILES, *more]))
     except GatedRepoError:
         raise UserError(
             f"model {repo}: is gated; accept its licence on the hub and log in with `hf auth login`."
@@ -160,10 +180,12 @@ def _ask_hub(repo: str) -> ModelSource:
         raise UserError(
             f"model {repo}: the hub refused or broke off ({reason}); try again, or pass a directory."
         ) from None
+    if adapter:
+        return locate_directory(folder, name=repo, include=include)
     _need_small_files(folder)
-    shards = _shards(folder / _INDEX) if (folder / _INDEX).is_file() else [_WEIGHTS]
+    shards = _shards(folder / INDEX) if (folder / INDEX).is_file() else [WEIGHTS]
     absent = [shard for shard in shards if shard not in digests]
     if absent:
         raise UserError(f"model {repo}: the hub has no {absent[0]}; a model needs its weights as safetensors.")
     weights = {shard: digests[shard] for shard in shards}
-    return ModelSource(name=repo, location=repo, fingerprint=_content(folder, weights))
+    return ModelSource(name=repo, location=repo, fingerprint=content(folder, weights))

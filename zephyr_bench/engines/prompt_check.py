@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zephyr_bench.engines.chat_tokens import encode_chat, put_before
-from zephyr_bench.engines.protocol import ScoringEngine
+from zephyr_bench.engines.protocol import ModelSource, ScoringEngine
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint, short
 from zephyr_bench.records import Message
@@ -54,7 +54,8 @@ class Finding:
 
 
 def two_turn_prompt(engine: ScoringEngine, declared_ends: frozenset[int]) -> TwoTurnPrompt:
-    """Raises UserError where there is no chat template, or it refuses the chat."""
+    """Raises UserError where there is no chat template, it refuses the chat, or it isn't the one of training."""
+    check_template(engine.model, engine.chat_template)
     text = engine.render(_CHAT)
     added = put_before(engine.encode)
     own_end = _declared(lambda: engine.end_token)
@@ -98,7 +99,6 @@ def findings(engine: ScoringEngine, prompt: TwoTurnPrompt) -> Iterator[Finding]:
     """What speaks against the prompt; nothing for a template that fits its tokenizer and checkpoint."""
     yield from _start(engine, prompt)
     yield from _end(engine, prompt)
-    yield from _template(engine)
 
 
 def _start(engine: ScoringEngine, prompt: TwoTurnPrompt) -> Iterator[Finding]:
@@ -166,18 +166,17 @@ def _end(engine: ScoringEngine, prompt: TwoTurnPrompt) -> Iterator[Finding]:
         )
 
 
-def _template(engine: ScoringEngine) -> Iterator[Finding]:
-    trained_with = engine.model.lineage.get("chat_template")
-    if trained_with is None or engine.chat_template is None:
+def check_template(model: ModelSource, template: str | None) -> None:
+    """Raises UserError where a checkpoint's lineage names another template as the one that it was trained with."""
+    trained_with = model.lineage.get("chat_template")
+    if trained_with is None or template is None:
         return
-    found = fingerprint(engine.chat_template)
+    found = fingerprint(template)
     if found != trained_with:
-        yield Finding(
-            "chat template",
-            "warn",
-            f"it is another ({short(found)}) than the checkpoint was trained with ({short(trained_with)} in its "
-            "lineage.json), so the model is asked in a form that it didn't learn; put the one of its training back "
-            f"beside its tokenizer ({engine.model.location}).",
+        raise UserError(
+            f"model {model.name}: its chat template is another ({short(found)}) than the checkpoint was trained with "
+            f"({short(trained_with)} in its lineage.json), so it would be asked in a form that it didn't learn; put "
+            f"the one of its training back beside its tokenizer ({model.location})."
         )
 
 

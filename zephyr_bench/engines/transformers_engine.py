@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.engines import chat_tokens, loading
 from zephyr_bench.engines.chat_tokens import encode_chat, put_before
+from zephyr_bench.engines.prompt_check import check_template
 from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions, FollowUp, ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
@@ -64,6 +65,12 @@ class TransformersEngine:
     def chat_template(self) -> str | None:
         return loading.default_template(self._tokenizer)
 
+    @cached_property
+    def _template_of_training(self) -> str | None:
+        """The same, once it is known to be the one that the checkpoint learned with. Raises UserError."""
+        check_template(self.model, self.chat_template)
+        return self.chat_template
+
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
 
@@ -74,7 +81,7 @@ class TransformersEngine:
     def render(self, messages: Iterable[Message], *, add_generation_prompt: bool = True) -> str:
         from jinja2 import TemplateError
 
-        if self.chat_template is None:
+        if self._template_of_training is None:
             raise UserError(
                 f"model {self.model.name} has no chat template, so it can't be asked as a chat; "
                 f"put a chat_template.jinja beside its tokenizer ({self.model.location})."

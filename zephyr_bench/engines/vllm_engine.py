@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from zephyr_bench.engines import chat_tokens, loading
+from zephyr_bench.engines.adapters import is_adapter
 from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions, FollowUp, ModelSource
 from zephyr_bench.engines.score_inputs import of_nothing
 from zephyr_bench.engines.token_texts import told_tokens
@@ -58,6 +59,11 @@ class VllmEngine:
 
     def missing(self) -> list[str]:
         """What it lacks, a sentence each with what to do; no network, and nothing is imported."""
+        if is_adapter(self.model.location):
+            return [
+                f"engine vllm: model {self.model.name} is an adapter, and vllm runs whole models here; "
+                "use engine transformers, or merge it into its base first"
+            ]
         if _vllm_version() is not None:
             return []
         return ['engine vllm: the vllm package is not installed; run `pip install "zephyr-bench[vllm]"`']

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from zephyr_bench.engines import loading
+from zephyr_bench.engines.adapters import is_adapter
 from zephyr_bench.engines.chat_tokens import encode_chat, put_before
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
@@ -92,6 +93,8 @@ class RewardModelJudge:
     def _check(self) -> None:
         """Raises UserError where that is no reward model for chats. Reads no weights."""
         source = self._reader.model
+        if is_adapter(source.location):
+            raise UserError(f"judge {self.name}: model {source.name} is an adapter; merge it into its base first.")
         labels = loading.load_config(source.location, self._options).num_labels
         if labels != 1:
             raise UserError(

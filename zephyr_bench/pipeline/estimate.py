@@ -36,8 +36,7 @@ def estimate(
     """What one model on one benchmark asks for; what is stored already is not taken off."""
     size = benchmark.size(limit)
     generated = size["answers"] * size["max_new_tokens"]
-    read = size["judgments"] * (_JUDGE_PROMPT_TOKENS + 2 * min(size["max_new_tokens"], _ANSWER_TOKENS))
-    written = size["judgments"] * _JUDGE_REPLY_TOKENS
+    read, written = judging_tokens(size["judgments"], answer_tokens=size["max_new_tokens"], answers=2)
     return EvaluationPlan(
         model=model,
         benchmark=benchmark.name,
@@ -50,6 +49,12 @@ def estimate(
         judge_cost_usd_about=judge.cost_usd(read, written) if judge else 0.0,
         budget_minutes=budget_minutes,
     )
+
+
+def judging_tokens(judgments: int, *, answer_tokens: int, answers: int = 1) -> tuple[int, int]:
+    """Tokens that a judge reads and writes, about: of judgments on so many answers, of so many tokens at most, each."""
+    read = judgments * (_JUDGE_PROMPT_TOKENS + answers * min(answer_tokens, _ANSWER_TOKENS))
+    return read, judgments * _JUDGE_REPLY_TOKENS
 
 
 def render_estimate(benchmark: Benchmark, judge: Judge | None, model: str, limit: int | None, format: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.judges import open_judge
 from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.pipeline.estimate import EvaluationPlan, estimate, minutes_told, number_told, render_estimates
-from zephyr_bench.pipeline.requirements import recipe_parts, training_memory_gib
+from zephyr_bench.pipeline.requirements import recipe_parts
+from zephyr_bench.pipeline.resources import Measure, Resources, resources
+from zephyr_bench.pipeline.token_counts import TokenCount, counted, longest_at_once
 from zephyr_bench.recipe import DataSource, DdpoStage, DsftStage, Evaluation, FeedbackStage, Recipe, Training
+from zephyr_bench.trainers.rate import measured_flop_per_second
 from zephyr_bench.yaml_file import read_jsonl
 
 
@@ -31,13 +34,14 @@ class StagePlan:
     stored: str
     budget_minutes: float | None
     note: str = ""
+    tokens: int | None = None  # trained on, by the rows themselves; a pair's prompt once
+    resources: Resources | None = None  # of stages that update weights, where the recipe tells the model's architecture
 
 
 @dataclass(frozen=True)
 class Plan:
     recipe: str
     model: str
-    memory_gib: float | None
     stages: tuple[StagePlan, ...]
     evaluations: tuple[EvaluationPlan, ...]
     store: str
@@ -77,8 +81,12 @@ def make_plan(
     store: str,
     limit: int | None = None,
     data: Path | None = None,
+    measure: Measure = measured_flop_per_second,
 ) -> Plan:
-    """The whole plan, what is missing included. Raises UserError for a recipe that names unknown parts."""
+    """The whole plan, what is missing included. Raises UserError for a recipe that names unknown parts.
+
+    `measure` finds how fast this machine trains.
+    """
     parts, judges = open_parts(recipe, options, data=data)
     evaluations = [
         estimate(
@@ -95,12 +103,28 @@ def make_plan(
     return Plan(
         recipe=recipe.name,
         model=recipe.model,
-        memory_gib=training_memory_gib(recipe.parameters) if recipe.parameters else None,
-        stages=tuple(_stage_plans(recipe, out)),
+        stages=tuple(_with_resources(recipe, _stage_plans(recipe, out), options, measure)),
         evaluations=tuple(evaluations),
         store=store,
         missing=tuple(recipe_parts(recipe, options, [benchmark for _, benchmark, _ in parts], judges)),
     )
+
+
+def _with_resources(
+    recipe: Recipe, plans: Iterator[StagePlan], options: EngineOptions, measure: Measure
+) -> Iterator[StagePlan]:
+    """By the rows' own tokens where they are here, else by the most that they may have."""
+    training = dict(recipe.training)
+    for plan in plans:
+        stage = training.get(plan.stage)
+        if stage and recipe.architecture and plan.tokens_at_most:
+            count = counted(recipe, stage, options)
+            at_most = plan.tokens_at_most / stage.epochs
+            count_or_most = count or TokenCount(at_most, at_most, stage.max_length, longest_at_once(stage))
+            found = resources(stage, recipe.architecture, count_or_most, device=options.device, measure=measure)
+            tokens = round(count.tokens * stage.epochs) if count else None
+            plan = replace(plan, tokens=tokens, resources=found)
+        yield plan
 
 
 def _model_name(recipe: Recipe, model: str) -> str:
@@ -108,8 +132,8 @@ def _model_name(recipe: Recipe, model: str) -> str:
 
 
 def _stage_plans(recipe: Recipe, out: Path) -> Iterator[StagePlan]:
-    if recipe.dsft:
-        yield _dsft_plan(recipe, recipe.dsft, out / "dsft")
+    for name, dsft in recipe.dsft_stages:
+        yield _dsft_plan(recipe, name, dsft, out / name)
     pairs = None
     if recipe.feedback:
         plan = _feedback_plan(recipe, recipe.feedback, out / "feedback")
@@ -119,11 +143,11 @@ def _stage_plans(recipe: Recipe, out: Path) -> Iterator[StagePlan]:
         yield _ddpo_plan(recipe, recipe.ddpo, out / "ddpo", pairs)
 
 
-def _dsft_plan(recipe: Recipe, stage: DsftStage, out: Path) -> StagePlan:
+def _dsft_plan(recipe: Recipe, name: str, stage: DsftStage, out: Path) -> StagePlan:
     rows = _rows(recipe, stage.data)
     tokens = None if rows is None else rows * stage.max_length * stage.epochs
     note = "packed: fewer steps, by how full the rows get" if stage.packing else ""
-    return StagePlan("dsft", rows, _steps(stage, rows), tokens, str(out), stage.budget_minutes, note)
+    return StagePlan(name, rows, _steps(stage, rows), tokens, str(out), stage.budget_minutes, note)
 
 
 def _feedback_plan(recipe: Recipe, stage: FeedbackStage, out: Path) -> StagePlan:
@@ -137,9 +161,17 @@ def _feedback_plan(recipe: Recipe, stage: FeedbackStage, out: Path) -> StagePlan
 
 def _ddpo_plan(recipe: Recipe, stage: DdpoStage, out: Path, prompts: int | None) -> StagePlan:
     pairs = _rows(recipe, stage.data) if stage.data else prompts
-    tokens = None if pairs is None else pairs * 2 * stage.max_length * stage.epochs
+    tokens = None if pairs is None else pairs * _longest_pair(recipe, stage) * stage.epochs
     note = "" if stage.data else "at most: prompts whose answers all tie give no pair"
     return StagePlan("ddpo", pairs, _steps(stage, pairs), tokens, str(out), stage.budget_minutes, note)
+
+
+def _longest_pair(recipe: Recipe, stage: DdpoStage) -> int:
+    """Tokens, the prompt once."""
+    answer = stage.max_length - (stage.max_prompt_length or 1)
+    if not stage.data and recipe.feedback:
+        answer = min(answer, recipe.feedback.sampling.max_new_tokens + 1)  # and the end of its turn
+    return stage.max_length + answer
 
 
 def _steps(stage: Training, rows: int | None) -> int | None:
@@ -156,8 +188,13 @@ def _rows(recipe: Recipe, sources: Sequence[DataSource]) -> int | None:
             counted = sum(1 for _ in read_jsonl(path))
         if counted is None:
             return None
-        total += min(counted, source.limit or counted)
+        total += int(min(counted, source.limit or counted) * source.weight)
     return total
+
+
+def _clock_told(hours: float, *, at_most: bool) -> str:
+    told = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+    return f"at most {told}" if at_most else told
 
 
 def render_plan(plan: Plan) -> str:
@@ -165,22 +202,23 @@ def render_plan(plan: Plan) -> str:
     from zephyr_bench.reports.render import render_table
 
     lines = [f"recipe {plan.recipe}, from {plan.model}; results in {plan.store}"]
-    if plan.memory_gib:
-        lines.append(f"training memory: {plan.memory_gib:.0f} GiB for weights, gradients and AdamW, before activations")
     stages = [
         [
             s.stage,
             number_told(s.samples),
             number_told(s.steps),
-            number_told(s.tokens_at_most),
+            number_told(s.tokens) if s.tokens else f"at most {number_told(s.tokens_at_most)}",
+            f"{s.resources.gib_a_device:.1f} GiB" if s.resources else "",
+            _clock_told(s.resources.hours, at_most=s.tokens is None) if s.resources else "",
             minutes_told(s.budget_minutes),
             s.stored,
             s.note,
         ]
         for s in plan.stages
     ]
-    stage_columns = ["stage", "samples", "steps", "tokens at most", "budget", "stored in", "note"]
-    text = "\n".join(lines) + "\n\n" + render_table(stage_columns, stages, "table")
+    stage_columns = ["stage", "samples", "steps", "tokens", "memory", "time", "budget"]
+    text = "\n".join(lines) + "\n\n" + render_table([*stage_columns, "stored in", "note"], stages, "table")
+    text += "".join(f"{s.stage}: memory and time on {s.resources.where}\n" for s in plan.stages if s.resources)
     if plan.evaluations:
         text += "\n" + render_estimates(plan.evaluations, "table")
     if plan.missing:

@@ -11,14 +11,14 @@ from dataclasses import asdict
 from typing import Any
 
 from zephyr_bench.benchmarks.protocol import Job
-from zephyr_bench.engines.chat_tokens import encode_chat
 from zephyr_bench.engines.protocol import ScoringEngine
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.records import SampleScore, Score, ScoreRequest
 from zephyr_bench.stats.intervals import wilson_interval
 from zephyr_bench.stats.means import mean_stderr
-from zephyr_bench.trainers.data import Pair
+from zephyr_bench.training_data.data import Pair
+from zephyr_bench.training_data.tokens import parted
 
 NAME = "preferences-held-out"
 MARGIN = "log-prob-margin"
@@ -90,13 +90,13 @@ def _margins(job: Job, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, float]]:
     sides: list[tuple[Pair, str, str]] = []
     for pair in pairs:
         prompt = engine.render(pair.prompt)
+        whole = [
+            engine.render([*pair.prompt, one], add_generation_prompt=False) for one in (pair.chosen, pair.rejected)
+        ]
+        if not all(text.startswith(prompt) for text in whole):
+            raise UserError(f"model {engine.model.name}: its chat template rewrites a prompt once it is answered.")
         keys = []
-        for completion in (pair.chosen, pair.rejected):
-            whole = engine.render([*pair.prompt, completion], add_generation_prompt=False)
-            if not whole.startswith(prompt):
-                raise UserError(f"model {engine.model.name}: its chat template rewrites a prompt once it is answered.")
-            context = tuple(encode_chat(engine.encode, prompt))
-            continuation = tuple(engine.encode(whole.removeprefix(prompt)))
+        for context, continuation in parted(engine.encode, prompt, whole).sides:  # as dDPO learns them
             key = fingerprint({"engine": engine.fingerprint, "context": context, "continuation": continuation})
             requests[key] = ScoreRequest(key, context, continuation)
             keys.append(key)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 
 from zephyr_bench.benchmarks.protocol import Benchmark, FitsEngine
 from zephyr_bench.engines import missing_for, open_engine
+from zephyr_bench.engines.launch import in_shards, launched
 from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.errors import MissingParts, UserError
 from zephyr_bench.hub import cached, reachable
-from zephyr_bench.judges.protocol import Judge
-from zephyr_bench.recipe import Recipe
+from zephyr_bench.judges import open_judge
+from zephyr_bench.judges.protocol import Judge, unfit_for
+from zephyr_bench.pipeline.resources import training_memory
+from zephyr_bench.recipe import DataSource, Recipe
+from zephyr_bench.reports.curve import missing_plots
+from zephyr_bench.training_runs.parallel import unfit_launch
+from zephyr_bench.training_runs.reporting import missing_reports
 
-# bytes a parameter while training: bf16 weights and gradients, fp32 copies of AdamW (weights, two moments)
-_TRAINING_BYTES_PER_PARAMETER = 16
 _GIB = 1024**3
 _SMALL_PARAMETERS = 1e9  # a larger model would take weeks on a CPU
 
@@ -47,12 +52,15 @@ def recipe_parts(
 ) -> list[str]:
     return [
         *_memory_parts(recipe),
+        *(unfit_launch(recipe) if recipe.training else ()),
+        *_package_parts(recipe),
         *missing_for(recipe.model, options),
         *engine_parts(recipe.model, options, benchmarks),
         *_data_parts(recipe),
         *_feedback_models(recipe, options),
         *benchmark_parts(benchmarks),
         *judge_parts(judges),
+        *_feedback_judge(recipe, options),
     ]
 
 
@@ -85,18 +93,25 @@ def judge_parts(judges: Iterable[Judge]) -> Iterator[str]:
     yield from told
 
 
+def _feedback_judge(recipe: Recipe, options: EngineOptions) -> Iterator[str]:
+    """Answers are ranked by their grades, so the judge must give some."""
+    if recipe.feedback:
+        yield from unfit_for(open_judge(recipe.feedback.judge, include=options.include), paired=False)
+
+
 def _feedback_models(recipe: Recipe, options: EngineOptions) -> Iterator[str]:
     """Models that answer for the feedback stage beside those that the recipe makes."""
     for name in recipe.feedback.engines if recipe.feedback else ():
-        if name not in ("start", "dsft"):
+        if name not in ("start", "dsft", "dsft2"):
             yield from missing_for(name, options)
 
 
 def _data_parts(recipe: Recipe) -> Iterator[str]:
     """Training data that is neither a file here nor to be had from the hub."""
-    sources = [*(recipe.dsft.data if recipe.dsft else ()), *(recipe.ddpo.data if recipe.ddpo else ())]
-    if recipe.ddpo and recipe.ddpo.held_out:
-        sources.append(recipe.ddpo.held_out)
+    sources: list[DataSource] = []
+    for stage in (recipe.dsft, recipe.dsft2, recipe.ddpo):
+        if stage is not None:
+            sources += [*stage.data, *([stage.held_out] if stage.held_out else [])]
     if recipe.feedback:
         sources += [source for source in (recipe.feedback.prompts, recipe.feedback.held_out) if source]
     hub = sorted({source.hub for source in sources if source.hub and not cached(source.hub, "dataset")})
@@ -108,25 +123,37 @@ def _data_parts(recipe: Recipe) -> Iterator[str]:
         yield f"the hub does not answer from here, and {names} must come from it: go online, or name files instead"
 
 
-def training_memory_gib(parameters: float) -> float:
-    """Memory of weights, gradients and AdamW's states in mixed precision, without activations."""
-    return parameters * _TRAINING_BYTES_PER_PARAMETER / _GIB
-
-
 def _memory_parts(recipe: Recipe) -> Iterator[str]:
     """Memory to train in: a GPU's, or for a small model this machine's own."""
-    if recipe.parameters is None or not recipe.stages:
+    shape, launch = recipe.architecture, launched()
+    if shape is None or not recipe.training:
         return
-    needed = training_memory_gib(recipe.parameters)
+    devices = launch.world if launch and in_shards() else 1
+    needed = (
+        max(training_memory(stage, shape, bf16=True, devices=devices).states for _, stage in recipe.training) / _GIB
+    )
     found = _gpu_memory_gib()
-    small = recipe.parameters < _SMALL_PARAMETERS and needed < _own_memory_gib()
+    small = shape.parameters < _SMALL_PARAMETERS and needed < _own_memory_gib()
     if found >= needed or small:
         return
     here = f"{found:.0f} GiB found" if found else "none found"
+    each = f" on each of {devices} GPUs" if devices > 1 else ""
     yield (
-        f"GPU memory for full fine-tuning of {recipe.parameters / 1e9:.1f} billion parameters: "
-        f"at least {needed:.0f} GiB before activations, {here}"
+        f"GPU memory to train {shape.parameters / 1e9:.1f} billion parameters: at least {needed:.0f} GiB{each} before "
+        f"activations, {here}"
     )
+
+
+def _package_parts(recipe: Recipe) -> Iterator[str]:
+    """What only some recipes need."""
+    yield from missing_reports(recipe.report_to if recipe.training else ())
+    if recipe.evaluate and any(stage.evaluate_every for _, stage in recipe.training):
+        yield from missing_plots()
+    if find_spec("bitsandbytes") is None:
+        for name, stage in recipe.training:
+            if (stage.lora and stage.lora.quantize) or stage.optimizer == "paged_adamw_32bit":
+                yield f"bitsandbytes, for {name} in few bits: run `pip install 'zephyr-bench[qlora]'`"
+                return
 
 
 def _own_memory_gib() -> float:
@@ -134,7 +161,7 @@ def _own_memory_gib() -> float:
 
 
 def _gpu_memory_gib() -> float:
-    """Of the largest GPU: this release trains on one device."""
+    """Of the largest GPU."""
     import torch
 
     sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]

@@ -5,28 +5,27 @@ Finished stages and stored answers are not made again; the same command twice pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
-from zephyr_bench.benchmarks.protocol import Benchmark, NeedsAnswers, compares
+from zephyr_bench.benchmarks.protocol import NeedsAnswers, compares
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
 from zephyr_bench.errors import MissingParts, UserError
-from zephyr_bench.judges.protocol import Judge, unfit_for
+from zephyr_bench.judges.protocol import unfit_for
+from zephyr_bench.pipeline.curve import Evaluator, Parts
 from zephyr_bench.pipeline.engines import OpenEngines
 from zephyr_bench.pipeline.plan import open_parts
 from zephyr_bench.pipeline.preferences import IMPLICIT, MARGIN, METRICS, HeldOutPreferences, interval_percent
 from zephyr_bench.pipeline.requirements import check_recipe
 from zephyr_bench.pipeline.training import Timings, Trained, train_stages
 from zephyr_bench.progress import Progress
-from zephyr_bench.recipe import Evaluation, Recipe
+from zephyr_bench.recipe import Recipe
 from zephyr_bench.records import Score
 from zephyr_bench.reports.recipe_report import Evaluated, PreferenceAccuracy, RecipeReport
 from zephyr_bench.store import Store
-
-Parts = Sequence[tuple[Evaluation, Benchmark, Judge | None]]
 
 
 def prepare(recipe: Recipe, options: EngineOptions, *, data: Path | None = None) -> Parts:
@@ -48,33 +47,34 @@ def train_and_eval(
     out: Path,
     progress: Progress,
     limit: int | None = None,
+    data: Path | None = None,
 ) -> RecipeReport:
-    """`parts` are of `prepare`. `limit` is of questions of each benchmark, not of training rows."""
+    """`parts` and `data` are of `prepare`. `limit` is of questions of each benchmark, not of training rows."""
     _check_rivals(recipe, parts, options, store, limit)
     timings = Timings()
-    trained = train_stages(recipe, options, store=store, out=out, progress=progress, timings=timings)
+    evaluator = Evaluator(recipe, parts, options, store, out, progress, timings, limit)
+    midway = evaluator if parts else None
+    trained = train_stages(
+        recipe,
+        options,
+        store=store,
+        out=out,
+        progress=progress,
+        timings=timings,
+        evaluations=midway,
+        benchmarks=[benchmark for _, benchmark, _ in parts],
+        data_folder=data,
+    )
     engines = OpenEngines(options)
     evaluated: list[Evaluated] = []
     preferences: list[PreferenceAccuracy] = []
-    reference_stage = "dsft" if "dsft" in trained.models else "start"
+    reference_stage = [stage for stage in trained.models if stage != "ddpo"][-1]  # what dDPO starts from
     reference: dict[str, float] | None = None
     for stage, model in trained.models.items():
-        runs: dict[str, str] = {}
         if stage in recipe.evaluate_models:
-            for evaluation, benchmark, judge in parts:
-                with timings.stage(benchmark.name, evaluation.budget_minutes):
-                    progress.say(f"{benchmark.name}: {model.name}")
-                    outcome = evaluate(
-                        benchmark,
-                        engines.get(model),
-                        judge=judge,
-                        store=store,
-                        progress=progress,
-                        limit=limit or evaluation.limit,
-                        seed=recipe.seed,
-                    )
-                runs[benchmark.name] = outcome.run
-            evaluated.append(Evaluated(stage, model.name, runs))
+            evaluated.append(Evaluated(stage, model.name, evaluator.evaluated(model, engines)))
+        if stage != "start":
+            evaluator.finish(model)
         if trained.held_out and (stage in recipe.evaluate_models or stage == reference_stage):
             with timings.stage("held-out preferences", None):
                 progress.say(f"held-out preferences: {model.name}")
@@ -85,7 +85,8 @@ def train_and_eval(
                 reference = {s.question: s.value or 0.0 for s in store.samples_of(outcome.run, MARGIN)}
     engines.close()
     shown = {benchmark.name: benchmark.headline for _, benchmark, _ in parts}  # columns in the recipe's order
-    return RecipeReport(recipe.name, evaluated, preferences, timings.lines(), shown)
+    made = [model.lineage["stage_fingerprint"] for stage, model in trained.models.items() if stage != "start"]
+    return RecipeReport(recipe.name, evaluated, preferences, timings.lines(), shown, made)
 
 
 def _check_rivals(recipe: Recipe, parts: Parts, options: EngineOptions, store: Store, limit: int | None) -> None:

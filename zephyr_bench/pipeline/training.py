@@ -7,18 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from zephyr_bench.benchmarks.protocol import Benchmark
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
-from zephyr_bench.judges import open_judge
+from zephyr_bench.pipeline.decontamination import decontaminated
 from zephyr_bench.pipeline.engines import OpenEngines
-from zephyr_bench.pipeline.feedback import collect_feedback
+from zephyr_bench.pipeline.feedback import check_budget, collect_feedback
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe
 from zephyr_bench.store import Store
-from zephyr_bench.trainers.data import Pair, read_pairs
 from zephyr_bench.trainers.ddpo import train_ddpo
 from zephyr_bench.trainers.dsft import train_dsft
+from zephyr_bench.training_data.data import Pair
+from zephyr_bench.training_data.reading import read_recipe, tell, write_left_out
+from zephyr_bench.training_runs.watching import Evaluations, Observers
 
 
 @dataclass
@@ -26,14 +30,17 @@ class Timings:
     """Seconds that each stage took in this process, and its budget in minutes."""
 
     rows: dict[str, tuple[float, float | None]] = field(default_factory=dict)
+    _told: float = 0.0  # of all rows
 
     @contextmanager
     def stage(self, name: str, budget_minutes: float | None) -> Iterator[None]:
-        """Times what runs inside; several times of one name add up."""
-        started = time.monotonic()
+        """Times what runs inside, but for stages of their own; several times of one name add up."""
+        started, told = time.monotonic(), self._told
         yield
         before = self.rows.get(name, (0.0, None))[0]
-        self.rows[name] = (before + time.monotonic() - started, budget_minutes)
+        seconds = time.monotonic() - started - (self._told - told)
+        self.rows[name] = (before + seconds, budget_minutes)
+        self._told += seconds
 
     def lines(self) -> list[str]:
         lines = [
@@ -49,8 +56,13 @@ def _clock(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    models: Mapping[str, ModelSource]  # "start", "dsft", "ddpo": those the recipe has
+    models: Mapping[str, ModelSource]  # "start" and the stages that the recipe has, in their order
     held_out: Sequence[Pair]  # pairs that no stage was trained on
+
+
+def last(models: Mapping[str, ModelSource]) -> ModelSource:
+    """What the next stage goes on from."""
+    return list(models.values())[-1]
 
 
 def train_stages(
@@ -62,55 +74,78 @@ def train_stages(
     progress: Progress,
     timings: Timings | None = None,
     resume: bool = True,
+    evaluations: Evaluations | None = None,
+    benchmarks: Sequence[Benchmark] = (),
+    data_folder: Path | None = None,
 ) -> Trained:
     """Every stage of the recipe. Raises UserError before work where it can.
 
     Without `resume` finished checkpoints are trained again; stored answers and judgments are used all the same.
+    `evaluations` are made in the midst of training, where the recipe asks for them. `benchmarks` are those that the
+    recipe evaluates on, whose questions are not trained on; others that it names have their data in `data_folder`.
     """
+    observers = Observers(store, recipe.report_to, evaluations)
     timings = timings or Timings()
+    places: dict[str, Any] = {"out": out, "include": options.include, "folder": data_folder}
+    data = decontaminated(read_recipe(recipe), recipe, benchmarks, progress=progress, **places)
+    tell(data, progress)
+    if recipe.feedback:
+        rows = data["feedback"]
+        check_budget(recipe.feedback, options, prompts=len(rows.train.items) + len(rows.held_out.items))
     engines = OpenEngines(options)
     models = {"start": locate(recipe.model, include=options.include)}
     pairs: Sequence[Pair] = ()
     held_out: Sequence[Pair] = ()
-    if recipe.dsft:
-        with timings.stage("dsft", recipe.dsft.budget_minutes):
-            models["dsft"] = train_dsft(
-                recipe.dsft,
-                models["start"],
+    for name, dsft in recipe.dsft_stages:
+        with timings.stage(name, dsft.budget_minutes):
+            models[name] = train_dsft(
+                dsft,
+                last(models),
+                data[name].train.items,
                 recipe=recipe,
-                out=out / "dsft",
+                out=out / name,
                 progress=progress,
                 device=options.device,
                 resume=resume,
+                what=name,
+                places=data[name].train.places,
+                held_out=data[name].held_out.items,
+                observers=observers,
             )
+        write_left_out(out / name, data[name])
     if recipe.feedback:
         with timings.stage("feedback", recipe.feedback.budget_minutes):
             pairs, held_out = collect_feedback(
                 recipe.feedback,
                 recipe,
                 models,
-                open_judge(recipe.feedback.judge, include=options.include),
                 engines,
                 options,
+                prompts=data["feedback"].train.items,
+                held_out=data["feedback"].held_out.items,
                 store=store,
                 out=out / "feedback",
                 progress=progress,
             )
         engines.close()  # training needs the memory
+        write_left_out(out / "feedback", data["feedback"])
     if recipe.ddpo:
         if recipe.ddpo.data:
-            pairs = [pair for source in recipe.ddpo.data for pair in read_pairs(source, recipe=recipe)]
+            pairs = data["ddpo"].train.items
         if recipe.ddpo.held_out:
-            held_out = read_pairs(recipe.ddpo.held_out, recipe=recipe)
+            held_out = data["ddpo"].held_out.items
         with timings.stage("ddpo", recipe.ddpo.budget_minutes):
             models["ddpo"] = train_ddpo(
                 recipe.ddpo,
-                models.get("dsft", models["start"]),
+                last(models),
                 pairs,
                 recipe=recipe,
                 out=out / "ddpo",
                 progress=progress,
                 device=options.device,
                 resume=resume,
+                held_out=held_out,
+                observers=observers,
             )
+        write_left_out(out / "ddpo", data["ddpo"])
     return Trained(models, held_out)

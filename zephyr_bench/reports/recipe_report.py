@@ -15,6 +15,7 @@ from zephyr_bench.reports.leaderboard import headline_table
 from zephyr_bench.reports.ranking import Headlines, render_standings
 from zephyr_bench.reports.render import render_table
 from zephyr_bench.reports.standings import checkpoint_labels, measured
+from zephyr_bench.reports.trainings import training_told
 
 if TYPE_CHECKING:
     from zephyr_bench.store import Store
@@ -47,10 +48,11 @@ class RecipeReport:
     preferences: Sequence[PreferenceAccuracy]
     timings: Sequence[str]
     headlines: Headlines
+    trainings: Sequence[str] = ()  # fingerprints of the stages
 
 
 def render_recipe_report(store: Store, report: RecipeReport, format: str) -> str:
-    """As table or markdown: leaderboard, preference accuracy, changes, time; as csv or json: every score."""
+    """As table or markdown: leaderboard, preference accuracy, changes, training, time; as csv or json: every score."""
     runs = [store.run(id) for checkpoint in report.evaluated for id in checkpoint.runs.values()]
     scores = store.scores_of([run.id for run in runs])
     standings = measured(runs, scores, checkpoint_labels(runs))
@@ -60,8 +62,10 @@ def render_recipe_report(store: Store, report: RecipeReport, format: str) -> str
     if report.preferences:
         parts.append(_preference_table(report.preferences, format))
     parts += [_bullets(title, lines, format) for title, lines in _changes(store, report)]
+    watched = [training_told(found) for stage in report.trainings if (found := store.training(stage))]
+    parts.append(_bullets("training", watched, format))
     parts.append(_bullets("time (minutes:seconds, of the budget)", report.timings, format))
-    return "\n".join(parts)
+    return "\n".join(filter(None, parts))
 
 
 def _preference_table(rows: Sequence[PreferenceAccuracy], format: str) -> str:

@@ -11,6 +11,7 @@ from zephyr_bench.reports.counted import ODD_ANSWERS, value_told, warnings
 from zephyr_bench.reports.ranking import render_standings, rivals_told
 from zephyr_bench.reports.render import MISSING, number, render_table
 from zephyr_bench.reports.standings import Standing
+from zephyr_bench.reports.trainings import training_told
 from zephyr_bench.stats.repeats import ErrorParts, error_parts
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def _title(run: RunInfo) -> str:
 def _notes(store: Store, run: RunInfo, scores: Sequence[Score]) -> Iterator[str]:
     state = "" if run.status == "complete" else f"; {run.status}, not to be taken for a whole one"
     yield f"± standard error; run {run.id}{state}"
+    lineage = store.model(run.model_fingerprint).lineage
+    if training := store.training(lineage.get("stage_fingerprint") or ""):
+        yield f"trained: {training_told(training, until=lineage.get('steps'))}"
     samples = store.samples_of(run.id)
     parts = judge_noise(samples, scores)
     if parts and parts.spread == 0:

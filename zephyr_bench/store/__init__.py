@@ -7,5 +7,16 @@ The tables are told in schema.py, for those who write SQL.
 from zephyr_bench.store.run_info import ModelInfo, RunInfo, RunStart, Verdict
 from zephyr_bench.store.run_writer import RunWriter
 from zephyr_bench.store.store import DEFAULT_URL, Store
+from zephyr_bench.store.trainings import Training, TrainingWriter
 
-__all__ = ["DEFAULT_URL", "ModelInfo", "RunInfo", "RunStart", "RunWriter", "Store", "Verdict"]
+__all__ = [
+    "DEFAULT_URL",
+    "ModelInfo",
+    "RunInfo",
+    "RunStart",
+    "RunWriter",
+    "Store",
+    "Training",
+    "TrainingWriter",
+    "Verdict",
+]

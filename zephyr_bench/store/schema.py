@@ -4,6 +4,7 @@
                 runs n--n answers    (run_answers: which runs use an answer)
                 runs n--n judgments  (run_judgments)
     questions 1--n answers, judgments;   judgments.answer_key, .rival_key -> answers.key where that is stored
+    trainings 1--n training_values;      trainings.fingerprint = models.lineage's stage_fingerprint
 
 Keys and fingerprints are `sha256:` and a hex digest (docs/design/fingerprints.md). An answer, a judgment
 and a token score exist once, however many runs use them. Times are UTC, ISO 8601, ending in Z. A missing
@@ -29,7 +30,7 @@ from sqlalchemy import (
 
 from zephyr_bench.store.exact_text import ExactText
 
-REVISION = "0002"  # the newest migration's
+REVISION = "0003"  # the newest migration's
 VERSION_TABLE = "zephyr_bench_revision"  # of our own name, so that no other program's file passes for a store
 
 metadata = MetaData(
@@ -196,5 +197,28 @@ scores = Table(
     Column("stderr", Float),
     Column("n", Integer, nullable=False),
     Column("missing", Integer, nullable=False),  # samples without a value, left out of the mean
+    sqlite_with_rowid=False,
+)
+
+# A stage of training, by all that its result hangs on: the stage_fingerprint of its checkpoint's lineage.
+trainings = Table(
+    "trainings",
+    metadata,
+    Column("number", Integer, primary_key=True),  # joins
+    Column("fingerprint", Text, nullable=False, unique=True),
+    Column("name", ExactText, nullable=False),  # of its checkpoint: smol-ddpo
+    Column("steps", Integer, nullable=False),  # as planned
+    Column("created", Text, nullable=False),
+)
+
+# What was seen at a step (from 1): loss, learning_rate, grad_norm, tokens, seconds, margin, ...; at a look at held-out
+# rows held_out/loss, ..., kl. A training that goes on from a restart point writes what comes after it again.
+training_values = Table(
+    "training_values",
+    metadata,
+    Column("training", Integer, ForeignKey("trainings.number", ondelete="CASCADE"), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("value", Float),  # NULL: it was no number
     sqlite_with_rowid=False,
 )

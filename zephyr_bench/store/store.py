@@ -16,6 +16,7 @@ from zephyr_bench import __version__
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.records import Answer, Judgment, Question, SampleScore, Score
 from zephyr_bench.store import rows
+from zephyr_bench.store import trainings as training_rows
 from zephyr_bench.store.connection import Database
 from zephyr_bench.store.run_info import ModelInfo, RunInfo, RunStart, Verdict
 from zephyr_bench.store.run_writer import RunWriter
@@ -31,6 +32,7 @@ from zephyr_bench.store.schema import (
     scores,
     tags,
 )
+from zephyr_bench.store.trainings import Training, TrainingWriter
 from zephyr_bench.store.writers import Writer, is_dead, this_process
 
 DEFAULT_URL = "sqlite:///zephyr-bench.db"
@@ -107,20 +109,34 @@ class Store:
             number = made.inserted_primary_key[0]  # type: ignore[index]
         return RunWriter(self._database, id=id, number=number)
 
+    def start_training(self, *, fingerprint: str, name: str, steps: int, done: int) -> TrainingWriter:
+        """Of the stage with that fingerprint, which goes on after step `done`; what is stored of later steps goes."""
+        with self._database.write() as connection:
+            number = training_rows.begin(connection, fingerprint=fingerprint, name=name, steps=steps, done=done)
+        return TrainingWriter(self._database, number)
+
+    def training(self, fingerprint: str) -> Training | None:
+        """What was seen of the stage with that fingerprint; None where it was not watched with this store."""
+        with self._database.read() as connection:
+            return training_rows.find(connection, fingerprint)
+
     def runs(
         self,
         *,
         benchmark: str | None = None,
         model: str | None = None,
+        trained_by: str | None = None,
         status: str | None = None,
         limit: int | None = None,
     ) -> list[RunInfo]:
-        """Newest first. `model` is a name or a fingerprint."""
+        """Newest first. `model` is a name or a fingerprint, `trained_by` the fingerprint of a stage of training."""
         query = _RUNS.order_by(runs.c.created.desc(), runs.c.number.desc())
         if benchmark is not None:
             query = query.where(runs.c.benchmark == benchmark)
         if model is not None:
             query = query.where(or_(runs.c.model == model, runs.c.model_fingerprint == model))
+        if trained_by is not None:
+            query = query.where(models.c.lineage["stage_fingerprint"].as_string() == trained_by)
         with self._database.read() as connection:
             chosen = (row for row in connection.execute(query) if status in (None, _status(row)))
             found = list(islice(chosen, limit))

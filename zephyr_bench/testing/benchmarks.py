@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
-from zephyr_bench.benchmarks.protocol import Benchmark
+from zephyr_bench.benchmarks.protocol import Benchmark, TellsQuestions
 from zephyr_bench.engines.protocol import Engine, FollowUp
 from zephyr_bench.errors import ZephyrBenchError
 from zephyr_bench.fingerprint import canonical_json
@@ -34,6 +34,8 @@ def check_benchmark(
     canonical_json(benchmark.protocol(limit))  # plain data, or this raises
     assert benchmark.protocol(limit) == benchmark.protocol(limit), "protocol() differs from call to call"
     assert set(benchmark.size(limit)) == _PARTS_OF_A_SIZE, f"size() must have the keys {_PARTS_OF_A_SIZE}"
+    if isinstance(benchmark, TellsQuestions):
+        assert any(text.strip() for _, text in benchmark.question_texts()), "question_texts() tells none"
     quiet = Progress(quiet=True)
     first = evaluate(benchmark, engine, judge=judge, store=store, progress=quiet, limit=limit)
     assert first.scores, "no scores"

@@ -1,4 +1,5 @@
-"""Zephyr's steps (arXiv 2310.16944): dSFT, the pairs of AI feedback, dDPO. Plain torch over transformers models.
+"""Zephyr's steps (arXiv 2310.16944): dSFT and dDPO. Plain torch over transformers models.
 
-data -> tokens -> losses -> loop -> checkpoint;   dsft.py and ddpo.py join them, feedback.py makes pairs.
+packing -> forward -> losses -> loop;   dsft.py and ddpo.py join them. Rows come from training_data/; processes,
+checkpoints and restart points are training_runs/'s.
 """

@@ -1,32 +1,41 @@
 """Distilled direct preference optimisation against the frozen starting model (arXiv 2310.16944, section 3.3).
 
 The reference's log-probabilities are taken before training (reference.py): the reference never moves, so it need not
-stay in memory. Of each pair the prompt is computed once.
+stay in memory. With adapters it is the model without them. Of each pair the prompt is computed once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zephyr_bench.engines.loading import end_tokens_of
 from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError, ZephyrBenchError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DdpoStage, Recipe
-from zephyr_bench.trainers.checkpoint import StageRecord, finished_before, load_for_training, restart_points, save
-from zephyr_bench.trainers.data import Pair
 from zephyr_bench.trainers.reference import ReferenceLogProbs, reference_log_probs
-from zephyr_bench.trainers.tokens import PairExample, encode_pair, pad_token
+from zephyr_bench.trainers.stage import learn
+from zephyr_bench.training_data.contract import FIRST, check_rows
+from zephyr_bench.training_data.data import Pair
+from zephyr_bench.training_data.tokens import PairExample, encode_pair, pad_token
+from zephyr_bench.training_runs.adapters import adapters_off, arithmetic
+from zephyr_bench.training_runs.checkpoint import StageRecord, finished_before, load_for_training
+from zephyr_bench.training_runs.parallel import SILENT, Group, together
+from zephyr_bench.training_runs.watching import Observers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from zephyr_bench.trainers.forward import Predictor
-    from zephyr_bench.trainers.loop import Step
+    from zephyr_bench.trainers.loop import Task
     from zephyr_bench.trainers.losses import Ratios
+    from zephyr_bench.training_runs.step import Step
+
+_COMPARED = 32  # pairs on whose answers the KL to the reference is taken
 
 
 @dataclass(frozen=True)
@@ -48,47 +57,115 @@ def train_ddpo(
     progress: Progress,
     device: str = "auto",
     resume: bool = True,
+    held_out: Sequence[Pair] = (),
+    observers: Observers = Observers(),  # noqa: B008 frozen
 ) -> ModelSource:
-    """The checkpoint in `out`, trained unless the same stage with the same pairs and parent is there already."""
+    """The checkpoint in `out`, trained unless the same stage with the same pairs and parent is there already.
+
+    `held_out` only measure, where the recipe names them or asks for looks in between (`held_out_every`).
+    """
     if not pairs:
         raise UserError("ddpo: no preference pairs; the judge found no difference between any two answers.")
     pairs = _with_what_the_loss_needs(pairs, stage)
-    record = StageRecord.of("ddpo", stage, recipe=recipe, parent=start, data=pairs)
+    record = StageRecord.of("ddpo", stage, recipe=recipe, parent=start, data=pairs, device=device)
     if done := finished_before(out, record, resume=resume, progress=progress):
         return done
-    from zephyr_bench.trainers.forward import Predictor
-    from zephyr_bench.trainers.loop import Task, autocast, in_bfloat16, train
-
     progress.say(f"ddpo: {len(pairs)} pairs from {start.name}")
-    model, tokenizer = load_for_training(start, stage, recipe=recipe, device=device)
+    training = partial(_train, stage, record, pairs, held_out, recipe=recipe, out=out, device=device, resume=resume)
+    return together(training, progress=progress, observers=observers)
+
+
+def _train(
+    stage: DdpoStage,
+    record: StageRecord,
+    pairs: Sequence[Pair],
+    held_out: Sequence[Pair],
+    *,
+    recipe: Recipe,
+    out: Path,
+    device: str,
+    resume: bool,
+    group: Group,
+    progress: Progress = SILENT,
+    observers: Observers = Observers(),  # noqa: B008 frozen
+) -> ModelSource:
+    """In all processes of the group."""
+    from zephyr_bench.trainers.forward import Predictor
+    from zephyr_bench.trainers.loop import Task, autocast, in_bfloat16
+
+    model, tokenizer = load_for_training(record.parent, stage, recipe=recipe, device=group.device(device))
     switch_dropout_off(model)
-    examples = [
-        encode_pair(tokenizer, pair, max_length=stage.max_length, max_prompt_length=stage.max_prompt_length)
-        for pair in pairs
-    ]
     model.train()
-    predictor = Predictor(model, pad=pad_token(tokenizer))
     mixed = in_bfloat16(model, stage)
-    known = ReferenceLogProbs(start, dtype="bfloat16" if mixed else "float32")
-    with autocast(model, stage):
-        log_probs = reference_log_probs(
-            predictor, examples, known, rows=stage.micro_batch or stage.global_batch, progress=progress
-        )
+    predictor = Predictor(model, pad=pad_token(tokenizer), group=group)
+    known = ReferenceLogProbs(record.parent, dtype=arithmetic(stage.lora, mixed=mixed), group=group)
+
+    whole = (encode_pair(tokenizer, pair, max_length=None).tree for pair in pairs[:FIRST])
+    first = (one.stem for tree in whole for one in tree.unrolled())
+    check_rows(first, tokenizer, end_tokens_of(model, tokenizer), what="ddpo")
+
+    def referenced(pairs: Sequence[Pair]) -> list[Referenced]:
+        encoded = _encoded(tokenizer, pairs, stage, progress)
+        rows = stage.micro_batch or stage.global_batch
+        with adapters_off(model), autocast(model, stage):
+            log_probs = reference_log_probs(
+                predictor, [example for example, _ in encoded], known, rows=rows, progress=progress
+            )
+        return [Referenced(example, both, name) for (example, name), both in zip(encoded, log_probs, strict=True)]
+
+    items = referenced(pairs)
+    if not items:
+        raise UserError(f"ddpo: no prompt leaves an answer room within max_length {stage.max_length}; raise it.")
     task = Task(
-        items=[
-            Referenced(example, both, pair.id) for example, both, pair in zip(examples, log_probs, pairs, strict=True)
-        ],
+        items=items,
         loss=partial(preference_loss, predictor, stage=stage),
         weight=lambda _: 1,
         length=lambda item: item.example.tree.size,
         name=lambda item: item.name,
     )
     check = partial(_check_first_loss, stage=stage, tolerance=1.0 if mixed else 0.02)
-    restart = restart_points(out, record, stage, resume=resume)
-    steps = train(model, task, stage, seed=recipe.seed, what="ddpo", progress=progress, check=check, restart=restart)
-    made = save(model, tokenizer, out, record, steps)
-    restart.clear()
-    return made
+    look = None
+    if stage.held_out or stage.held_out_every:
+        aside = replace(task, items=referenced(_with_what_the_loss_needs(held_out, stage)) if held_out else ())
+        look = _look(predictor, aside, aside.items or task.items, stage)
+    return learn(
+        model,
+        tokenizer,
+        task,
+        stage,
+        record,
+        out=out,
+        resume=resume,
+        group=group,
+        progress=progress,
+        observers=observers,
+        look=look,
+        check=check,
+    )
+
+
+def _encoded(
+    tokenizer: Any, pairs: Sequence[Pair], stage: DdpoStage, progress: Progress
+) -> list[tuple[PairExample, str]]:
+    """(example, the pair's name) of each whose answers have a token left; what is left out is told, as what is odd."""
+    encode = partial(
+        encode_pair,
+        tokenizer,
+        max_length=stage.max_length,
+        max_prompt_length=stage.max_prompt_length,
+        truncation_mode=stage.truncation_mode,
+    )
+    examples = [(encode(pair), pair.id) for pair in pairs]
+    found = [(example, name) for example, name in examples if all(example.answers)]
+    if len(found) < len(examples):
+        left = len(examples) - len(found)
+        progress.warn(f"ddpo: {left} pairs are left out: their prompts leave no room for an answer within max_length")
+    if merged := sum(example.merged for example, _ in found):
+        progress.warn(
+            f"ddpo: of {merged} pairs a token joins the end of the prompt with an answer's beginning; the model is "
+            "asked without that token, so end the prompt's part of the chat template where a token ends"
+        )
+    return found
 
 
 def _with_what_the_loss_needs(pairs: Sequence[Pair], stage: DdpoStage) -> list[Pair]:
@@ -108,7 +185,8 @@ def preference_loss(
     from zephyr_bench.trainers.losses import Ratios
 
     found = predictor([item.example.tree for item in batch])
-    policy, tokens = found.sums.view(len(batch), -1), found.tokens.view(len(batch), -1)  # (pairs, answers)
+    policy = found.sums.view(len(batch), -1)  # (pairs, answers)
+    tokens = policy.new_tensor([list(map(len, item.example.answers)) for item in batch])  # (pairs, answers)
     each = (policy - policy.new_tensor([item.log_probs for item in batch])).unbind(1)
     ratios = Ratios(each[0], each[1], *tokens.unbind(1)[:2], *each[2:])
     chosen, rejected = ratios.chosen.detach(), ratios.rejected.detach()
@@ -128,6 +206,23 @@ def _losses(ratios: Ratios, stage: DdpoStage) -> Tensor:
     if stage.loss == "selm":
         return losses.selm(ratios, beta=stage.beta, optimism=stage.optimism or 0.0)
     return {"hinge": losses.hinge, "ipo": losses.ipo, "sppo": losses.sppo}[stage.loss](ratios, beta=stage.beta)
+
+
+def _look(
+    predictor: Predictor, aside: Task[Referenced], compared: Sequence[Referenced], stage: DdpoStage
+) -> Callable[[], dict[str, float]]:
+    """Means over the pairs held out, where there are any, and the KL to the reference on some of `compared`."""
+    from zephyr_bench.trainers.held_out import Divergence, held_out_means
+
+    some = compared[:: -(-len(compared) // _COMPARED)]
+    with adapters_off(predictor.model):
+        divergence = Divergence(predictor, [item.example.tree for item in some], stage)
+
+    def look() -> dict[str, float]:
+        means = held_out_means(predictor.model, aside, stage, group=predictor.group) if aside.items else {}
+        return {**means, "kl": divergence.mean()}
+
+    return look
 
 
 def switch_dropout_off(model: Any) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zephyr_bench.engines.loading import end_tokens_of
 from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DsftStage, Recipe
-from zephyr_bench.trainers.checkpoint import StageRecord, finished_before, load_for_training, restart_points, save
-from zephyr_bench.trainers.data import read_dialogues
+from zephyr_bench.records import Message
 from zephyr_bench.trainers.packing import fitted
-from zephyr_bench.trainers.tokens import Example, Tree, encode_dialogue, pad_token
+from zephyr_bench.trainers.stage import learn
+from zephyr_bench.training_data.contract import FIRST, check_rows
+from zephyr_bench.training_data.data import Dialogue
+from zephyr_bench.training_data.tokens import Example, Tree, encode_dialogue, pad_token
+from zephyr_bench.training_runs.checkpoint import StageRecord, finished_before, load_for_training
+from zephyr_bench.training_runs.parallel import SILENT, Group, together
+from zephyr_bench.training_runs.watching import Observers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,56 +32,109 @@ if TYPE_CHECKING:
 def train_dsft(
     stage: DsftStage,
     start: ModelSource,
+    dialogues: Sequence[Dialogue],
     *,
     recipe: Recipe,
     out: Path,
     progress: Progress,
     device: str = "auto",
     resume: bool = True,
+    what: str = "dsft",
+    places: Sequence[str] = (),
+    held_out: Sequence[Dialogue] = (),
+    observers: Observers = Observers(),  # noqa: B008 frozen
 ) -> ModelSource:
-    """The checkpoint in `out`, trained unless the same stage with the same data and parent is there already."""
-    dialogues = [dialogue for source in stage.data for dialogue in read_dialogues(source, recipe=recipe)]
-    record = StageRecord.of("dsft", stage, recipe=recipe, parent=start, data=dialogues)
+    """The checkpoint in `out`, trained unless the same stage with the same data and parent is there already.
+
+    `what`: the stage's name; a recipe may have two of them. `places`: where each dialogue stands, for messages.
+    `held_out` only measure the loss.
+    """
+    record = StageRecord.of(what, stage, recipe=recipe, parent=start, data=dialogues, device=device)
     if done := finished_before(out, record, resume=resume, progress=progress):
         return done
-    from zephyr_bench.trainers.forward import Predictor
-    from zephyr_bench.trainers.loop import Task, train
+    progress.say(f"{what}: {len(dialogues)} dialogues from {start.name}")
+    named = places or [f"dialogue {number}" for number in range(1, len(dialogues) + 1)]
+    training = partial(
+        _train, stage, record, dialogues, named, held_out, recipe=recipe, out=out, device=device, resume=resume
+    )
+    return together(training, progress=progress, observers=observers)
 
-    progress.say(f"dsft: {len(dialogues)} dialogues from {start.name}")
-    model, tokenizer = load_for_training(start, stage, recipe=recipe, device=device)
+
+def _train(
+    stage: DsftStage,
+    record: StageRecord,
+    dialogues: Sequence[Dialogue],
+    places: Sequence[str],
+    held_out: Sequence[Dialogue],
+    *,
+    recipe: Recipe,
+    out: Path,
+    device: str,
+    resume: bool,
+    group: Group,
+    progress: Progress = SILENT,
+    observers: Observers = Observers(),  # noqa: B008 frozen
+) -> ModelSource:
+    """In all processes of the group."""
+    from zephyr_bench.trainers.forward import Predictor
+    from zephyr_bench.trainers.held_out import held_out_means
+    from zephyr_bench.trainers.loop import Task
+
+    what = record.stage
+    model, tokenizer = load_for_training(record.parent, stage, recipe=recipe, device=group.device(device))
     encode = partial(encode_dialogue, tokenizer, max_length=stage.max_length, loss_on=stage.loss_on)
+    first = (encode(_answered(dialogue), max_length=None) for dialogue in dialogues[:FIRST])
+    check_rows(first, tokenizer, end_tokens_of(model, tokenizer), what=what)
     examples = [encode(dialogue.messages) for dialogue in dialogues]
-    learned = [_Numbered(number, example) for number, example in enumerate(examples, start=1) if example.targets]
+    learned = [_Placed(place, example) for place, example in zip(places, examples, strict=True) if example.targets]
     if not learned:
-        raise UserError(f"dsft: no token with loss is left after cutting at max_length {stage.max_length}; raise it.")
+        raise UserError(f"{what}: no token with loss is left after cutting at max_length {stage.max_length}; raise it.")
     if len(learned) < len(examples):
-        progress.warn(f"dsft: {len(examples) - len(learned)} dialogues have no token with loss within max_length")
+        progress.warn(f"{what}: {len(examples) - len(learned)} dialogues have no token with loss within max_length")
     model.train()
     length = stage.max_length if stage.packing else None
+    predictor = Predictor(model, pad=pad_token(tokenizer), group=group)
     task = Task(
         items=_rows(learned, stage),
-        loss=partial(_loss, Predictor(model, pad=pad_token(tokenizer)), length=length),
+        loss=partial(_loss, predictor, length=length),
         weight=lambda row: sum(one.example.targets for one in row),
         length=lambda row: sum(len(one.example.ids) for one in row),
-        name=lambda row: "+".join(str(one.number) for one in row),
+        name=lambda row: " + ".join(one.place for one in row),
     )
-    restart = restart_points(out, record, stage, resume=resume)
-    steps = train(model, task, stage, seed=recipe.seed, what="dsft", progress=progress, restart=restart)
-    made = save(model, tokenizer, out, record, steps)
-    restart.clear()
-    return made
+    shown = [_Placed("", encode(dialogue.messages)) for dialogue in held_out]
+    aside = replace(task, items=_rows([one for one in shown if one.example.targets], stage))
+    look = partial(held_out_means, model, aside, stage, group=group) if aside.items else None
+    return learn(
+        model,
+        tokenizer,
+        task,
+        stage,
+        record,
+        out=out,
+        resume=resume,
+        group=group,
+        progress=progress,
+        observers=observers,
+        look=look,
+    )
+
+
+def _answered(dialogue: Dialogue) -> Sequence[Message]:
+    """Up to its last answer."""
+    last = max(number for number, message in enumerate(dialogue.messages) if message["role"] == "assistant")
+    return dialogue.messages[: last + 1]
 
 
 @dataclass(frozen=True)
-class _Numbered:
-    number: int  # of the dialogue, from 1
+class _Placed:
+    place: str  # of the dialogue
     example: Example
 
 
-_Row = tuple[_Numbered, ...]  # what counts as one of a global batch
+_Row = tuple[_Placed, ...]  # what counts as one of a global batch
 
 
-def _rows(learned: Sequence[_Numbered], stage: DsftStage) -> list[_Row]:
+def _rows(learned: Sequence[_Placed], stage: DsftStage) -> list[_Row]:
     """A dialogue each, or rows filled with several."""
     if not stage.packing:
         return [(one,) for one in learned]

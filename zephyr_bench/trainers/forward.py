@@ -6,9 +6,9 @@ a chunk at a time: no tensor of rows by tokens by vocabulary is there, but where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,8 +17,13 @@ from zephyr_bench.engines.token_scores import Head
 from zephyr_bench.engines.tree_masks import masks
 from zephyr_bench.engines.tree_scoring import takes_trees
 from zephyr_bench.trainers.head_log_probs import head_log_probs
-from zephyr_bench.trainers.packing import Rows, fitted, laid_out
-from zephyr_bench.trainers.tokens import Tree
+from zephyr_bench.trainers.packing import Ints, Rows, fitted, laid_out
+from zephyr_bench.training_data.tokens import Tree
+from zephyr_bench.training_runs.adapters import adapters_off
+from zephyr_bench.training_runs.parallel import ALONE, Group
+
+T = TypeVar("T")
+Then = Callable[[Any, Tensor], T]  # of the head, and states (tokens, width) that it makes logits of
 
 
 @dataclass(frozen=True)
@@ -38,37 +43,59 @@ class Predicted:
         return torch.bincount(self.sequences, minlength=self.count)
 
 
+class _Pass(torch.nn.Module):
+    """Body and head as one module: what spreads a model over processes acts when a module is called."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        parts = Head(model)
+        self.body, self.head = parts.body, parts.head
+
+    def forward(self, then: Then[T], places: Tensor, **inputs: Any) -> T:
+        states = self.body(**inputs, use_cache=False)[0]  # (rows, columns, width)
+        return then(self.head, states.flatten(0, 1)[places])
+
+
 class Predictor:
     """A model that learns, and how it is run: along trees where its architecture takes them, else row by row."""
 
-    def __init__(self, model: Any, *, pad: int) -> None:
+    def __init__(self, model: Any, *, pad: int, group: Group = ALONE) -> None:
         self.model = model
+        self.group = group
         self._pad = pad
         training = model.training
         model.eval()  # a try must not hang on dropout
-        self._head = Head(model)
-        self._trees = takes_trees(model)
+        with adapters_off(model):  # in bfloat16 they run under autocast only
+            one = _Pass(model)
+            self._trees = takes_trees(model)
         model.train(training)
+        self._pass = group.spread(one)
 
     def __call__(self, trees: Sequence[Tree], *, length: int | None = None) -> Predicted:
         """`length` is that of a row that holds several; of the longest tree by default."""
+        rows = self._rows(trees, length)
+        targets, sequences = self._here(rows.targets), self._here(rows.sequences)
+        log_probs = self._run(rows, lambda head, states: head_log_probs(head, states, targets))
+        return Predicted(log_probs, sequences, rows.count)
+
+    def read(self, trees: Sequence[Tree], then: Then[T]) -> T:
+        """What `then` makes of the head and of the states before each learned token; nowhere else is the head whole."""
+        return self._run(self._rows(trees, None), then)
+
+    def _rows(self, trees: Sequence[Tree], length: int | None) -> Rows:
         if not self._trees:
             trees = [one for tree in trees for one in tree.unrolled()]
-            return self._run(laid_out(trees, [[number] for number in range(len(trees))], pad=self._pad))
+            return laid_out(trees, [[number] for number in range(len(trees))], pad=self._pad)
         sizes = [tree.size for tree in trees]
-        return self._run(laid_out(trees, fitted(sizes, length=max(length or 0, *sizes)), pad=self._pad))
+        return laid_out(trees, fitted(sizes, length=max(length or 0, *sizes)), pad=self._pad)
 
-    def _run(self, rows: Rows) -> Predicted:
-        device = self.model.device
-        ids, positions, places, targets, sequences = (
-            torch.from_numpy(part).to(device)
-            for part in (rows.ids, rows.positions, rows.places, rows.targets, rows.sequences)
-        )
-        states = self._head.body(
-            input_ids=ids, attention_mask=self._mask(rows), position_ids=positions, use_cache=False
-        )[0]  # (rows, columns, width)
-        read = states.flatten(0, 1)[places]
-        return Predicted(head_log_probs(self._head.head, read, targets), sequences, rows.count)
+    def _run(self, rows: Rows, then: Then[T]) -> T:
+        ids, positions, places = (self._here(part) for part in (rows.ids, rows.positions, rows.places))
+        mask = self._mask(rows)
+        return self._pass(then, places, input_ids=ids, attention_mask=mask, position_ids=positions)
+
+    def _here(self, part: Ints) -> Tensor:
+        return torch.from_numpy(part).to(self.model.device)
 
     def _mask(self, rows: Rows) -> Any:
         """Each token sees its own branch and the stem before it; padding sees itself."""

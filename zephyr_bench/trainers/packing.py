@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zephyr_bench.trainers.tokens import Tree
+from zephyr_bench.training_data.tokens import Tree
 
 Ints = NDArray[np.int64]
 NO_TREE = -1  # padding's

@@ -18,7 +18,8 @@ from platformdirs import user_cache_path
 from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.progress import Progress
-from zephyr_bench.trainers.tokens import PairExample
+from zephyr_bench.training_data.tokens import PairExample
+from zephyr_bench.training_runs.parallel import ALONE, Group
 
 _VERSION = 1  # raise it when the same model would give other numbers
 
@@ -26,12 +27,14 @@ _VERSION = 1  # raise it when the same model would give other numbers
 class ReferenceLogProbs:
     """log p(answer | prompt) of one model, in a file that only grows."""
 
-    def __init__(self, model: ModelSource, *, dtype: str, folder: Path | None = None) -> None:
+    def __init__(self, model: ModelSource, *, dtype: str, folder: Path | None = None, group: Group = ALONE) -> None:
+        """All of the group know what rank 0 has read; it alone writes."""
         place = folder or user_cache_path("zephyr-bench") / "reference-log-probs"
         by = [version("torch"), version("transformers"), _VERSION]
         name = fingerprint({"model": model.fingerprint, "dtype": dtype, "by": by})
         self._path = place / f"{name.removeprefix('sha256:')[:32]}.jsonl"
-        self._known = dict(_read(self._path))
+        self.group = group
+        self._known = group.agreed({} if group.rank else dict(_read(self._path)))
         self.trouble = ""  # why what is made isn't kept
 
     def missing(self, examples: Sequence[PairExample]) -> list[PairExample]:
@@ -45,6 +48,8 @@ class ReferenceLogProbs:
             for key, value in zip(keys_of(example), values, strict=True)
         }
         self._known |= made
+        if self.group.rank:
+            return
         line = json.dumps({key: value for key, value in made.items() if math.isfinite(value)})
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +70,7 @@ def _last_byte(file: BinaryIO) -> bytes:
 
 
 def keys_of(example: PairExample) -> list[str]:
-    return [fingerprint([example.prompt, answer])[-32:] for answer in example.answers]
+    return [fingerprint([before, answer])[-32:] for before, answer in example.sides]
 
 
 def _read(path: Path) -> Iterator[tuple[str, float]]:
@@ -86,16 +91,20 @@ def _read(path: Path) -> Iterator[tuple[str, float]]:
 def reference_log_probs(
     predictor: Any, examples: Sequence[PairExample], known: ReferenceLogProbs, *, rows: int, progress: Progress
 ) -> list[tuple[float, ...]]:
-    """Of each example's answers. `predictor` runs the reference; `rows` examples at a time."""
+    """Of each example's answers. `predictor` runs the reference; each process `rows` examples at a time."""
     import torch
 
-    missing = sorted(known.missing(examples), key=lambda example: len(example.prompt) + sum(map(len, example.answers)))
-    starts = range(0, len(missing), rows)
+    group = known.group
+    missing = sorted(known.missing(examples), key=lambda example: example.tree.size)
+    starts = range(0, len(missing), rows * group.world)
     for first in progress.track(starts, what="ddpo: reference", total=len(starts), unit="batches"):
-        batch = missing[first : first + rows]
+        parts = [missing[first + rank * rows :][:rows] for rank in range(group.world)]
+        own = parts[group.rank] or missing[:1]  # whoever has nothing left keeps step
         with torch.no_grad():
-            sums = predictor([example.tree for example in batch]).sums
-        known.add(batch, sums.view(len(batch), -1).tolist())
+            sums = predictor([example.tree for example in own]).sums
+        for batch, made in zip(parts, group.all(sums.view(len(own), -1).tolist()), strict=True):
+            if batch:
+                known.add(batch, made)
     if known.trouble:
         progress.warn(f"ddpo: {known.trouble}")
     return [known.of(example) for example in examples]

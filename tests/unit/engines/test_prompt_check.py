@@ -148,12 +148,16 @@ def test_template_that_hides_the_first_answer_is_warned_of(engine_with):
     assert _only(_found(engine_with(WITHOUT_ANSWERS)))[:2] == ("first answer", "warn")
 
 
-def test_template_other_than_the_one_trained_with_is_warned_of(engine_with):
+def test_a_checkpoint_is_not_asked_through_another_template_than_it_was_trained_with(engine_with):
     engine = engine_with()
     engine.model = replace(engine.model, lineage={"chat_template": fingerprint(WITHOUT_BOS)})
-    what, state, told = _only(_found(engine))
-    assert (what, state) == ("chat template", "warn")
-    assert fingerprint(WITHOUT_BOS)[7:15] in told
+    told = rf"another \({fingerprint(CHAT_TEMPLATE)[7:15]}\) than .* trained with \({fingerprint(WITHOUT_BOS)[7:15]} in"
+    with pytest.raises(UserError, match=told):
+        _found(engine)
+    request = GenerationRequest("1", ({"role": "user", "content": "Hi"},), Sampling(max_new_tokens=1))
+    with pytest.raises(UserError, match=told):
+        next(engine.generate([request]))
+    assert engine.encode("plain text is asked all the same")
 
 
 @pytest.mark.parametrize("lineage", [{}, {"stage": "dsft"}, {"chat_template": fingerprint(CHAT_TEMPLATE)}])

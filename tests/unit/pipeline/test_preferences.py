@@ -14,7 +14,7 @@ from zephyr_bench.pipeline.preferences import MARGIN, HeldOutPreferences, interv
 from zephyr_bench.progress import Progress
 from zephyr_bench.records import Score
 from zephyr_bench.store import Store
-from zephyr_bench.trainers.data import Pair
+from zephyr_bench.training_data.data import Pair
 
 PAIRS = [
     Pair(

@@ -16,7 +16,10 @@ from zephyr_bench.stats.paired import mean_of_differences, paired_difference
 @given(st.lists(st.tuples(st.floats(1, 10), st.floats(1, 10)), min_size=3, max_size=40))
 def test_without_clusters_it_is_the_paired_t_test(pairs: list[tuple[float, float]]) -> None:
     base, candidate = [a for a, _ in pairs], [b for _, b in pairs]
-    assume(np.std(np.subtract(candidate, base)) > 1e-6)
+    changes = np.subtract(candidate, base)
+    assume(np.std(changes) > 1e-6)
+    assume(2 * np.count_nonzero(changes) > len(changes))  # few changes: below
+    assume(np.ptp(np.abs(changes[changes != 0])) > 1e-6)  # of one size: counted, below
     expected = stats.ttest_rel(candidate, base)
     interval = expected.confidence_interval()
     found = paired_difference(base, candidate)

@@ -34,6 +34,7 @@ EXPECTED = {
         ("mt-bench-mini", "smol-sft", "", "score", 5.0, 0.5),
         ("mt-bench-mini", "smol-sft", "", "score", 5.0, 0.5),
     ],
+    "The loss of a training": [(10, 0.5, None), (20, 0.4, 0.6)],
 }
 
 
@@ -54,6 +55,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 run.add_samples([SampleScore(name, category, "score", grade, 1)])
             run.finish("complete", [Score("score", sum(grades) / 2, 0.5, 2), Score("turn-1", 1.0, None, 2)])
         store.tag(run.id, "nightly")
+        training = store.start_training(fingerprint="sha256:s", name="smol-ddpo", steps=20, done=0)
+        for step, values in ((9, {"loss": 1.0}), (10, {"loss": 0.5}), (20, {"loss": 0.4, "held_out/loss": 0.6})):
+            training.add(step, values)
     return path
 
 

@@ -11,7 +11,7 @@ import torch
 from zephyr_bench.trainers import forward, head_log_probs
 from zephyr_bench.trainers.ddpo import switch_dropout_off
 from zephyr_bench.trainers.forward import Predictor
-from zephyr_bench.trainers.tokens import Example, Tree
+from zephyr_bench.training_data.tokens import Example, Tree
 
 
 def tree(seed: int, stem: int, *branches: int) -> Tree:

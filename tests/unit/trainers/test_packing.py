@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zephyr_bench.trainers.packing import fitted, laid_out
-from zephyr_bench.trainers.tokens import Example, Tree
+from zephyr_bench.training_data.tokens import Example, Tree
 
 
 def learned(*ids: int) -> Example:

@@ -9,7 +9,7 @@ import torch
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.progress import Progress
 from zephyr_bench.trainers.reference import ReferenceLogProbs, reference_log_probs
-from zephyr_bench.trainers.tokens import PairExample
+from zephyr_bench.training_data.tokens import PairExample
 
 EXAMPLES = [PairExample((1, 2, 3), ((4, 5), (6,))), PairExample((1, 2, 3), ((4, 5), (7, 8)))]
 QUIET = Progress(quiet=True)

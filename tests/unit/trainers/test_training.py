@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_data import DDPO, DIALOGUES, DSFT, write_jsonl
 
+from zephyr_bench.engines import open_engine
 from zephyr_bench.engines.locate import locate
-from zephyr_bench.engines.protocol import ModelSource
+from zephyr_bench.engines.protocol import EngineOptions, ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.progress import Progress
-from zephyr_bench.recipe import Recipe
-from zephyr_bench.trainers.data import read_pairs
+from zephyr_bench.recipe import DsftStage, Recipe
 from zephyr_bench.trainers.ddpo import train_ddpo
 from zephyr_bench.trainers.dsft import train_dsft
+from zephyr_bench.training_data.reading import read_dialogues, read_pairs
+from zephyr_bench.training_runs.checkpoint import with_system
+from zephyr_bench.training_runs.optimizers import optimizer_of
 
 MakeRecipe = Callable[..., Recipe]
 QUIET = Progress(quiet=True)
@@ -24,12 +28,13 @@ QUIET = Progress(quiet=True)
 
 def dsft(recipe: Recipe, out: Path) -> ModelSource:
     assert recipe.dsft is not None
-    return train_dsft(recipe.dsft, locate(recipe.model), recipe=recipe, out=out, progress=QUIET)
+    rows = read_dialogues(*recipe.dsft.data, recipe=recipe).items
+    return train_dsft(recipe.dsft, locate(recipe.model), rows, recipe=recipe, out=out, progress=QUIET)
 
 
 def ddpo(recipe: Recipe, out: Path) -> ModelSource:
     assert recipe.ddpo is not None
-    pairs = [pair for source in recipe.ddpo.data for pair in read_pairs(source, recipe=recipe)]
+    pairs = read_pairs(*recipe.ddpo.data, recipe=recipe).items
     return train_ddpo(recipe.ddpo, locate(recipe.model), pairs, recipe=recipe, out=out, progress=QUIET)
 
 
@@ -150,3 +155,23 @@ def test_what_is_computed_twice_changes_nothing(make_recipe: MakeRecipe, tmp_pat
     kept, again = log_of(tmp_path / "kept"), log_of(tmp_path / "again")
     assert [step["loss"] for step in again] == pytest.approx([step["loss"] for step in kept], abs=1e-5)
     assert [step["grad_norm"] for step in again] == pytest.approx([step["grad_norm"] for step in kept], rel=1e-4)
+
+
+def test_a_recipes_system_message_is_trained_with_and_asked_with(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    """The checkpoint's own template puts it before chats without one: in training, and whoever asks."""
+    recipe = make_recipe(system='Be "brief".', dsft=DSFT)
+    made = dsft(recipe, tmp_path / "out")
+    engine = open_engine(made.location, EngineOptions(device="cpu"))
+    asked = engine.render([{"role": "user", "content": "Hi"}])
+    assert 0 <= asked.index('Be "brief".') < asked.index("Hi")
+    own = engine.render([{"role": "system", "content": "Own."}, {"role": "user", "content": "Hi"}])
+    assert "brief" not in own
+    assert with_system(engine.chat_template or "", 'Be "brief".') == engine.chat_template
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    """As transformers' Trainer (get_decay_parameter_names)."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+    settings = DsftStage(**{**DSFT, "weight_decay": 0.5})
+    groups = optimizer_of(model.parameters(), settings).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.5), (3, 0.0)]

@@ -19,7 +19,8 @@ from zephyr_bench.errors import UserError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe
 from zephyr_bench.trainers.dsft import train_dsft
-from zephyr_bench.trainers.restart import RestartPoints
+from zephyr_bench.training_data.reading import read_dialogues
+from zephyr_bench.training_runs.restart import RestartPoints
 
 MakeRecipe = Callable[..., Recipe]
 SETTINGS = {"global_batch": 2, "micro_batch": 1, "save_minutes": 0}
@@ -35,7 +36,7 @@ KILLED = """
     from zephyr_bench.progress import Progress
     from zephyr_bench.recipe import load_recipe
     from zephyr_bench.store import Store
-    from zephyr_bench.trainers import restart
+    from zephyr_bench.training_runs import restart
 
     recipe, out, step, moment = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
@@ -98,8 +99,9 @@ def test_a_killed_training_ends_in_the_bits_of_an_unbroken_one(
 
 def dsft(recipe: Recipe, out: Path, **options: Any) -> None:
     assert recipe.dsft is not None
-    progress = Progress(quiet=True)
-    train_dsft(recipe.dsft, locate(recipe.model), recipe=recipe, out=out, progress=progress, device="cpu", **options)
+    fixed: dict[str, Any] = {"recipe": recipe, "out": out, "progress": Progress(quiet=True), "device": "cpu"}
+    rows = read_dialogues(*recipe.dsft.data, recipe=recipe).items
+    train_dsft(recipe.dsft, locate(recipe.model), rows, **fixed, **options)
 
 
 def broken_after(steps: int, recipe: Recipe, out: Path) -> None:
@@ -145,7 +147,7 @@ def test_other_settings_never_go_on_from_a_point(make_recipe: MakeRecipe, tmp_pa
 def test_a_full_disk_leaves_the_point_before(
     make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zephyr_bench.trainers import restart
+    from zephyr_bench.training_runs import restart
 
     calls = []
 
@@ -170,10 +172,10 @@ def test_a_loss_that_is_no_number_names_step_and_rows(
 
     def spoiled(predictor: Any, rows: Any, **options: Any) -> Any:
         loss, watched = plain(predictor, rows, **options)
-        return (loss * float("nan") if rows[0][0].number == 4 else loss), watched
+        return (loss * float("nan") if rows[0][0].place == "dialogue 4" else loss), watched
 
     monkeypatch.setattr(stage, "_loss", spoiled)
-    with pytest.raises(UserError, match=r"loss is nan at step 1, in rows 4;"):
+    with pytest.raises(UserError, match=r"loss is nan at step 1, in rows dialogue 4;"):
         dsft(recipe, tmp_path / "out")
 
 
@@ -185,12 +187,12 @@ def test_a_diverging_loss_stops(make_recipe: MakeRecipe, tmp_path: Path) -> None
 
 def test_pairs_are_named_by_their_id(make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from zephyr_bench.trainers import ddpo as stage
-    from zephyr_bench.trainers.data import read_pairs
+    from zephyr_bench.training_data.reading import read_pairs
 
     write_jsonl(tmp_path / "named.jsonl", [{**row, "prompt_id": f"p{n}"} for n, row in enumerate(PAIRS)])
     recipe = make_recipe(ddpo={**DDPO, "data": [{"file": "named.jsonl"}], "global_batch": 6})
     assert recipe.ddpo is not None
-    pairs = read_pairs(recipe.ddpo.data[0], recipe=recipe)
+    pairs = read_pairs(*recipe.ddpo.data, recipe=recipe).items
     plain = stage.preference_loss
 
     def spoiled(*args: Any, **options: Any) -> Any:

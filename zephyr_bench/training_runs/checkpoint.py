@@ -1,7 +1,7 @@
 """Checkpoints: what a stage starts from, what it leaves, and how a finished one is known again.
 
-A checkpoint is a directory of safetensors with tokenizer, chat template, `lineage.json` and a log of the
-steps. It appears whole or not at all.
+A checkpoint is a directory of safetensors (all weights, or an adapter's) with tokenizer, chat template, `lineage.json`
+and a log of the steps. It appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from zephyr_bench.catalogue import root
 from zephyr_bench.engines import chat_tokens
 from zephyr_bench.engines.loading import (
     default_template,
-    load_config,
     load_tokenizer,
+    load_weights,
     quiet_transformers,
     resolve_device,
+    resolve_dtype,
 )
 from zephyr_bench.engines.locate import locate_directory
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
@@ -35,17 +36,23 @@ from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe, Training
-from zephyr_bench.trainers.recompute import keep_less
-from zephyr_bench.trainers.restart import RestartPoints
+from zephyr_bench.training_data import tokens
+from zephyr_bench.training_runs.adapters import add_adapters, quantized, save_adapters
+from zephyr_bench.training_runs.parallel import ALONE, Group
+from zephyr_bench.training_runs.recompute import keep_less
+from zephyr_bench.training_runs.restart import RestartPoints
 from zephyr_bench.written_file import flush_folder
 
 if TYPE_CHECKING:
-    from zephyr_bench.trainers.loop import Step
+    from zephyr_bench.training_runs.step import Step
 
 LINEAGE = "lineage.json"
 LOG = "training_log.jsonl"
 # where rows came from is told by their hash; the others change speed and memory, not the result
-_NO_EFFECT = {"data", "held_out", "micro_batch", "gradient_checkpointing", "save_minutes", "budget_minutes"}
+_NO_EFFECT = {
+    *("data", "held_out", "held_out_every", "evaluate_every", "micro_batch", "gradient_checkpointing"),
+    *("save_minutes", "save_last", "keep_evaluated", "budget_minutes"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,10 +71,15 @@ class StageRecord:
 
     @classmethod
     def of(
-        cls, stage: str, settings: Training, *, recipe: Recipe, parent: ModelSource, data: Sequence[Any]
+        cls, stage: str, settings: Training, *, recipe: Recipe, parent: ModelSource, data: Sequence[Any], device: str
     ) -> StageRecord:
         template = recipe.resolve(recipe.chat_template).read_text(encoding="utf-8") if recipe.chat_template else None
-        plain = settings.model_dump(mode="json", exclude=_NO_EFFECT)
+        if recipe.system is not None:
+            template = with_system(template or "", recipe.system)
+        drops = settings.lora is not None and settings.lora.dropout > 0  # which weights, hangs on how rows are cut
+        plain = settings.model_dump(mode="json", exclude=_NO_EFFECT - ({"micro_batch"} if drops else set()))
+        if settings.dtype == "auto":
+            plain["dtype"] = resolve_dtype("auto", resolve_device(device))
         rows = fingerprint([fingerprint(row) for row in data])
         return cls(
             f"{recipe.name}-{stage}",
@@ -92,9 +104,16 @@ class StageRecord:
                 "seed": self.seed,
                 "chat_template": self.chat_template,
                 "chat_tokens": chat_tokens.VERSION,
+                "tokens": tokens.VERSION,
                 "zephyr-bench": __version__,
             }
         )
+
+    def _more_packages(self) -> list[str]:
+        """What made the result beside torch and transformers."""
+        lora = self.settings.get("lora") or {}
+        quantized = lora.get("quantize") or str(self.settings.get("optimizer")).startswith("paged")
+        return [*(["peft"] if lora else []), *(["bitsandbytes"] if quantized else [])]
 
     def lineage(self, steps: Sequence[Step], device: str, *, chat_template: str | None) -> dict[str, Any]:
         """`chat_template` is the one that the chats were rendered with; `doctor` compares it with the tokenizer's."""
@@ -120,7 +139,7 @@ class StageRecord:
             "git_commit": _git_commit(),
             "versions": {
                 "zephyr-bench": __version__,
-                **{name: version(name) for name in ("torch", "transformers")},
+                **{name: version(name) for name in ("torch", "transformers", *self._more_packages())},
             },
             "hardware": {"device": device, "machine": platform.machine(), "processors": os.cpu_count()},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -144,9 +163,13 @@ def _restart_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}-restart")
 
 
-def restart_points(out: Path, record: StageRecord, settings: Training, *, resume: bool) -> RestartPoints:
+def restart_points(
+    out: Path, record: StageRecord, settings: Training, *, resume: bool, group: Group = ALONE
+) -> RestartPoints:
     """Those of the stage that leaves its checkpoint in `out`; without `resume` none is gone on from."""
-    points = RestartPoints(_restart_folder(out), record.fingerprint, settings.save_minutes)
+    points = RestartPoints(
+        _restart_folder(out), record.fingerprint, settings.save_minutes, kept=settings.save_last, group=group
+    )
     if not resume:
         points.clear()
     return points
@@ -161,45 +184,87 @@ def _finished(out: Path, record: StageRecord) -> ModelSource | None:
     if not isinstance(lineage, dict) or lineage.get("stage_fingerprint") != record.fingerprint:
         return None
     try:
-        return locate_directory(out)
+        return locate_directory(out, base=record.parent)
     except UserError:  # someone took the weights away
         return None
 
 
-def load_for_training(start: ModelSource, settings: Training, *, recipe: Recipe, device: str) -> tuple[Any, Any]:
-    """(model in float32, tokenizer with its chat template). Raises UserError without a template."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def with_system(template: str, system: str) -> str:
+    """A chat template that puts a system message of that text before chats without one.
 
-    options = EngineOptions()
-    tokenizer = load_tokenizer(start.location, options)
+    The checkpoint keeps it, so that it is asked as it was trained.
+    """
+    message = json.dumps({"role": "system", "content": system})
+    put = f"{{%- if not messages or messages[0]['role'] != 'system' %}}{{%- set messages = [{message}] + messages %}}"
+    before = put + "{%- endif -%}"
+    return template if template.startswith(before) else before + template
+
+
+def tokenizer_of(start: ModelSource, recipe: Recipe) -> Any:
+    """With the recipe's chat template, or its own. Raises UserError without either."""
+    tokenizer = load_tokenizer(start.location, EngineOptions())
     if recipe.chat_template is not None:
         tokenizer.chat_template = recipe.resolve(recipe.chat_template).read_text(encoding="utf-8")
+    if recipe.system is not None and tokenizer.chat_template is not None:
+        tokenizer.chat_template = with_system(tokenizer.chat_template, recipe.system)
     if tokenizer.chat_template is None:
         raise UserError(
             f"model {start.name} has no chat template, so chats can't be made into tokens; "
             f"name one in the recipe: chat_template: templates/zephyr.jinja."
         )
-    load_config(start.location, options)  # broken files are told in one sentence
-    with quiet_transformers():
-        model = AutoModelForCausalLM.from_pretrained(start.location, dtype=torch.float32, use_safetensors=True)
+    return tokenizer
+
+
+def load_for_training(start: ModelSource, settings: Training, *, recipe: Recipe, device: str) -> tuple[Any, Any]:
+    """(model on its device, tokenizer with its chat template). Raises UserError without a template.
+
+    What learns is in float32: all weights, or with `lora` adapters alone, over weights in the arithmetic's dtype. An
+    adapter that training starts from is merged first, as alignment-handbook does (scripts/run_dpo.py): the result is
+    the reference, and the new adapter's base.
+    """
+    import torch
+
+    tokenizer = tokenizer_of(start, recipe)
+    device, lora = resolve_device(device), settings.lora
+    dtype = getattr(torch, resolve_dtype(settings.dtype, device)) if lora else torch.float32
+    model = load_weights(start.location, EngineOptions(), dtype=dtype, merged=True)
     torch.manual_seed(recipe.seed)
-    keep_less(model, settings.gradient_checkpointing)
-    return model.to(resolve_device(device)), tokenizer
+    with quiet_transformers():
+        model = quantized(model, dtype=dtype, device=device) if lora and lora.quantize else model.to(device)
+        keep_less(model, settings.gradient_checkpointing)
+        if lora:
+            add_adapters(model, lora, base=start)
+    return model, tokenizer
 
 
-def save(model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequence[Step]) -> ModelSource:
-    """Write beside `out`, then rename: a checkpoint is there whole or not at all, whenever the process is killed."""
+def save(
+    model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequence[Step], *, group: Group = ALONE
+) -> ModelSource:
+    """Write beside `out`, then rename: a checkpoint is there whole or not at all, whenever the process is killed.
+
+    Rank 0 does; the others of the group take part.
+    """
+    trained_on = f"{group.world} x {model.device.type}" if group.world > 1 else str(model.device)
+    with group.gathered(model):
+        return group.agreed(record.parent if group.rank else _written(model, tokenizer, out, record, steps, trained_on))
+
+
+def _written(
+    model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequence[Step], device: str
+) -> ModelSource:
     draft = _new_draft(out)
     from safetensors import SafetensorError
 
     try:
         with quiet_transformers():
-            model.save_pretrained(draft, safe_serialization=True)
+            if record.settings.get("lora"):
+                save_adapters(model, draft)
+            else:
+                model.save_pretrained(draft, safe_serialization=True)
             tokenizer.save_pretrained(draft)
         lines = (json.dumps(asdict(step)) + "\n" for step in steps)
         (draft / LOG).write_text("".join(lines), encoding="utf-8")
-        lineage = record.lineage(steps, str(model.device), chat_template=default_template(tokenizer))
+        lineage = record.lineage(steps, device, chat_template=default_template(tokenizer))
         (draft / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
         draft.chmod(0o755)
         flush_folder(draft)
@@ -209,7 +274,7 @@ def save(model: Any, tokenizer: Any, out: Path, record: StageRecord, steps: Sequ
         raise UserError(f"checkpoint {out}: can't be written: {reason}; make room and run again.") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return locate_directory(out)
+    return locate_directory(out, base=record.parent)
 
 
 def _new_draft(out: Path) -> Path:

@@ -9,8 +9,8 @@ from tiny_model import let_add_bos
 from zephyr_bench.engines.chat_tokens import encode_chat
 from zephyr_bench.errors import UserError
 from zephyr_bench.records import Message
-from zephyr_bench.trainers.data import Pair
-from zephyr_bench.trainers.tokens import Example, encode_dialogue, encode_pair
+from zephyr_bench.training_data.data import Pair
+from zephyr_bench.training_data.tokens import Example, encode_dialogue, encode_pair
 
 CHAT: list[Message] = [
     {"role": "user", "content": "Hi"},
@@ -82,6 +82,16 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any, tiny_
         encode_dialogue(other, CHAT, max_length=500, loss_on="assistant")
 
 
+def test_a_tokenizer_that_cannot_tell_a_tokens_characters_learns_whole_chats_only(tokenizer: Any) -> None:
+    from transformers import ByT5Tokenizer
+
+    python = ByT5Tokenizer()
+    python.chat_template = tokenizer.chat_template
+    with pytest.raises(UserError, match=r"tokenizer\.json is missing.*set loss_on: all"):
+        encode_dialogue(python, CHAT, max_length=500, loss_on="assistant")
+    assert encode_dialogue(python, CHAT, max_length=500, loss_on="all").targets
+
+
 PAIR = Pair("p", (CHAT[0],), {"role": "assistant", "content": "Yes."}, {"role": "assistant", "content": "No, never."})
 
 
@@ -92,8 +102,33 @@ def test_a_pair_is_prompt_and_two_answers_with_their_ends(tokenizer: Any) -> Non
     assert tokenizer.decode(example.answers[1]) == "No, never.<|im_end|>\n"
 
 
-def test_a_long_pair_loses_the_beginning_of_its_prompt_then_the_end_of_its_answers(tokenizer: Any) -> None:
+def test_a_pair_whose_prompt_fills_the_row_has_no_answer_left(tokenizer: Any) -> None:
+    cut = encode_pair(tokenizer, PAIR, max_length=12)
+    assert (len(cut.prompt), cut.answers) == (12, ((), ()))
+
+
+def test_unlike_ends_of_a_prompt_stand_before_each_answer(tokenizer: Any) -> None:
     whole = encode_pair(tokenizer, PAIR, max_length=500)
-    cut = encode_pair(tokenizer, PAIR, max_length=12, max_prompt_length=6)
-    assert cut.prompt == whole.prompt[-6:]
-    assert cut.answers == tuple(answer[:6] for answer in whole.answers)
+    cut = encode_pair(tokenizer, PAIR, max_length=30, truncation_mode="keep_end")
+    for (before, answer), full in zip(cut.sides, whole.answers, strict=True):
+        assert before + answer == (whole.prompt + full)[-30:]
+    stems = [tree.stem for tree in cut.tree.unrolled()]
+    assert [stem.ids for stem in stems] == [before + answer for before, answer in cut.sides]
+    assert [sum(stem.learn) for stem in stems] == [len(answer) for answer in cut.answers]
+
+
+def test_the_beginning_that_cut_pairs_share_stands_once(tokenizer: Any) -> None:
+    """Both answers are as long, so both lose the same of the prompt."""
+    pair = Pair("p", (CHAT[0],), {"role": "assistant", "content": "Yes."}, {"role": "assistant", "content": "No!!"})
+    cut = encode_pair(tokenizer, pair, max_length=20, truncation_mode="keep_end")
+    assert cut.prompt
+    assert cut.before == ()
+
+
+def test_a_template_that_rewrites_an_answered_prompt_is_refused(tokenizer: Any, tiny_model_dir: Path) -> None:
+    from transformers import AutoTokenizer
+
+    other = AutoTokenizer.from_pretrained(tiny_model_dir)
+    other.chat_template = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    with pytest.raises(UserError, match="rewrites the prompt once it is answered"):
+        encode_pair(other, PAIR, max_length=500)
