@@ -37,11 +37,6 @@ class Predicted:
         """By sequence (count,)."""
         return self.log_probs.new_zeros(self.count).index_add(0, self.sequences, self.log_probs)
 
-    @property
-    def tokens(self) -> Tensor:
-        """Learned tokens by sequence (count,)."""
-        return torch.bincount(self.sequences, minlength=self.count)
-
 
 class _Pass(torch.nn.Module):
     """Body and head as one module: what spreads a model over processes acts when a module is called."""

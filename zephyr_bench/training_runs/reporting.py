@@ -1,6 +1,7 @@
 """Where the values of a training's steps go beside the screen: the store, and TensorBoard or W&B where a recipe asks.
 
-A training that goes on after a restart point writes later steps again: each of them forgets what it had of those.
+A training that goes on after a restart point writes later steps again: store and TensorBoard forget what they had of
+those, W&B keeps what it had first.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def test_a_claim_is_never_bolder_than_t_and_turns_with_the_sign(differences: lis
     found = changed(*differences)
     assume(found.stderr)
     by_t = stats.ttest_1samp(differences, 0, alternative="less").pvalue
-    assert (p_below(found) or 0) >= by_t - 1e-9
+    assert (p_below(found) or 0) >= min(by_t, 0.5) - 1e-9  # allowing for the unseen draws both ends away
     assert p_above(changed(*[-d for d in differences])) == pytest.approx(p_below(found))
 
 

@@ -78,12 +78,6 @@ def test_other_architectures_learn_alike(other_architecture: Path) -> None:
     assert_same(other_architecture)
 
 
-def test_learned_tokens_are_counted_by_sequence(tiny_model_dir: Path) -> None:
-    found = Predictor(opened(tiny_model_dir), pad=0)(TREES)
-    expected = [sum(one.stem.learn[1:]) for tree in TREES for one in tree.unrolled()]
-    assert found.tokens.tolist() == expected
-
-
 def test_the_head_runs_for_learned_tokens_only(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor, rows = Predictor(opened(tiny_model_dir), pad=0), []
     plain = forward.head_log_probs

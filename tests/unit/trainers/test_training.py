@@ -4,42 +4,22 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tiny_data import DDPO, DIALOGUES, DSFT, write_jsonl
+from tiny_training import QUIET, ddpo, dsft, log_of
 
 from zephyr_bench.engines import open_engine
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
 from zephyr_bench.errors import UserError
-from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DsftStage, Recipe
 from zephyr_bench.trainers.ddpo import train_ddpo
-from zephyr_bench.trainers.dsft import train_dsft
-from zephyr_bench.training_data.reading import read_dialogues, read_pairs
 from zephyr_bench.training_runs.checkpoint import with_system
 from zephyr_bench.training_runs.optimizers import optimizer_of
 
 MakeRecipe = Callable[..., Recipe]
-QUIET = Progress(quiet=True)
-
-
-def dsft(recipe: Recipe, out: Path) -> ModelSource:
-    assert recipe.dsft is not None
-    rows = read_dialogues(*recipe.dsft.data, recipe=recipe).items
-    return train_dsft(recipe.dsft, locate(recipe.model), rows, recipe=recipe, out=out, progress=QUIET)
-
-
-def ddpo(recipe: Recipe, out: Path) -> ModelSource:
-    assert recipe.ddpo is not None
-    pairs = read_pairs(*recipe.ddpo.data, recipe=recipe).items
-    return train_ddpo(recipe.ddpo, locate(recipe.model), pairs, recipe=recipe, out=out, progress=QUIET)
-
-
-def log_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
 
 
 def test_dsft_learns_and_leaves_a_whole_checkpoint(make_recipe: MakeRecipe, tmp_path: Path) -> None:

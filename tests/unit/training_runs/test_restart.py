@@ -207,7 +207,7 @@ def test_pairs_are_named_by_their_id(make_recipe: MakeRecipe, tmp_path: Path, mo
 
 
 def test_steps_tell_margins_and_accuracies(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    from test_training import ddpo, log_of
+    from tiny_training import ddpo, log_of
 
     ddpo(make_recipe(ddpo={**DDPO, "epochs": 5}), tmp_path / "out")
     log = log_of(tmp_path / "out")
