@@ -8,6 +8,8 @@ from paired_designs import Floats, real_pairs, resampled, tilted
 from wrong_verdicts import most_by_chance
 
 from zephyr_bench.stats.betting import log_wealth_above, log_wealth_below
+from zephyr_bench.stats.gate import Gated, gate
+from zephyr_bench.stats.paired import paired_difference
 from zephyr_bench.stats.sequential import Plan, certain_at, progress
 
 LEVEL = 0.025
@@ -82,3 +84,23 @@ def test_clear_differences_are_told_with_half_of_the_judge_calls_saved() -> None
             clear += 1
             assert min(saved) >= 0.5, name
     assert clear >= 2
+
+
+@pytest.mark.slow
+def test_the_clearer_a_difference_the_more_judge_calls_are_saved() -> None:
+    """80 grades of two real models, made worse by degrees: what is saved, by how clear the whole run would show it."""
+    differences, width, margin = real_pairs()["mistral-orpo, mistral-orpo-mix"]
+    rng, runs, curve = np.random.default_rng(2), 150, []
+    print("\nloss, standard errors apart (mean), regressions once all are judged, in sequence, judge calls saved")
+    for loss in (0.5, 1.0, 1.5, 2.0, 3.0):
+        design = tilted(differences, -loss)
+        drawn = [design(rng, 80)[1] for _ in range(runs)]
+        apart = float(np.mean([-d.mean() / d.std(ddof=1) * 80**0.5 for d in drawn]))
+        found = [run_through(d, plan_of(80, width, margin)) for d in drawn]
+        whole = [gate([Gated("x", paired_difference([0.0] * 80, d.tolist()), margin, False)]).verdict for d in drawn]
+        early, late = (sum(v == "regression" for v in told) / runs for told in ([v for v, _ in found], whole))
+        curve.append(1 - float(np.mean([stopped for _, stopped in found])) / 80)
+        print(f"{loss:.1f}, {apart:.1f}, {late:.0%}, {early:.0%}, {curve[-1]:.0%}")
+        assert early >= late - 0.15
+    assert curve == sorted(curve)
+    assert curve[-1] >= 0.5

@@ -38,7 +38,8 @@ def test_lost_accuracies_are_found_more_often_the_more_are_lost() -> None:
     found = []
     for share in (0.0, 0.02, 0.04, 0.06, 0.08):
         counts = verdicts(broken(share, 100.0, 0.1), 240, margin=3.0, swing=100.0, runs=RUNS, seed=8)
-        print(f"{share:5.1%}  " + "  ".join(f"{counts[v] / RUNS:10.1%}" for v in counts))
+        told = "  ".join(f"{counts[v] / RUNS:10.1%}" for v in ("regression", "inconclusive", "pass"))
+        print(f"{share:5.1%}  {told}")
         found.append(counts["regression"] / RUNS)
     assert found[0] < 0.06
     assert found[-1] > 0.8

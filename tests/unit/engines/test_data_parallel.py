@@ -166,7 +166,8 @@ def two_processes(*, ends: int = 0) -> Iterator[subprocess.Popen[bytes]]:
         "import torch; torch.set_num_threads(1)\n"
         "from zephyr_bench.engines.helper import serve\n"
         "from zephyr_bench.engines.launch import Launch\n"
-        f"serve(Launch(1, 2, 1, '127.0.0.1', {port}, False))\n"
+        "from zephyr_bench.training_runs.parallel import join\n"
+        f"serve(Launch(1, 2, 1, '127.0.0.1', {port}, False), join)\n"
     )
     helper = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:
