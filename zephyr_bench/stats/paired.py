@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from zephyr_bench.stats.claims import Changes, Difference, careful_interval, counted, p_above, p_below, spread
-from zephyr_bench.stats.means import as_finite, cluster_sums, clustered_mean
+from zephyr_bench.stats.means import as_finite, cluster_sums
 from zephyr_bench.stats.power import detectable
 from zephyr_bench.stats.sign_flips import MOST_TERMS
 
@@ -53,15 +53,18 @@ def paired_difference(
     rounding = 1e-12 * float(max(np.abs(left).max(initial=0.0), np.abs(right).max(initial=0.0)))
     differences[np.abs(differences) <= rounding] = 0.0
     n = len(differences)
-    groups: Sequence[Hashable] = range(n) if clusters is None else clusters
-    value, stderr = clustered_mean(differences.tolist(), groups)
-    if value is None:
-        return Difference(None, None, None, None, None, n)
-    if stderr is not None and stderr <= rounding:
-        stderr = 0.0
-    sums = cluster_sums(differences, groups)  # (clusters,)
-    sums[np.abs(sums) <= rounding * n] = 0.0
-    sizes = cluster_sums(np.ones(n), groups)
+    if n == 0:
+        return Difference(None, None, None, None, None, 0)
+    if clusters is not None and len(clusters) != n:
+        raise ValueError(f"{n} values but {len(clusters)} clusters")
+    sums = differences if clusters is None else cluster_sums(differences, clusters)  # (clusters,)
+    sizes = np.ones(n) if clusters is None else cluster_sums(np.ones(n), clusters)
+    sums[np.abs(sums) <= rounding * sizes] = 0.0
+    value, stderr = float(differences.mean()), None
+    if len(sums) > 1:  # as `means.clustered_mean`, whose sums these are
+        off = (sums - value * sizes) / n
+        stderr = math.sqrt(len(sums) / (len(sums) - 1) * float(off @ off))
+        stderr = 0.0 if stderr <= rounding else stderr
     degrees = float(len(sums) - 1) if len(sums) > 1 else None
     found = Difference(value, stderr, None, None, None, n, degrees, changes=_changes(sums, sizes, swing))
     return _told(found, confidence)
