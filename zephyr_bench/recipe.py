@@ -138,7 +138,7 @@ class DdpoStage(Training):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)  # sigmoid: how likely a pair is the wrong way round
     optimism: float | None = Field(None, ge=0)  # selm: weight of the reference's own answer
     max_prompt_length: int | None = Field(None, gt=0)  # tokens, of prompts whose pair is too long
-    # what a pair that is too long keeps (trainers/tokens.py, cut_pair): with max_prompt_length of its prompt, by
+    # what a pair that is too long keeps (training_data/tokens.py, cut_pair): with max_prompt_length of its prompt, by
     # default the end, as TRL 0.7; without, of prompt and answer together, by default the beginning, as TRL 1.16
     truncation_mode: Literal["keep_end", "keep_start"] | None = None
 
@@ -185,6 +185,12 @@ class Architecture(Entry):
     feed_forward: int = Field(gt=0)
     vocabulary: int = Field(gt=0)
     tied: bool = False  # the head is the embedding
+
+    @model_validator(mode="after")
+    def _heads_share_evenly(self) -> Architecture:
+        if self.attention_width % self.kv_width:
+            raise ValueError("attention_width must be a multiple of kv_width")
+        return self
 
     @property
     def matrices(self) -> dict[str, tuple[int, int]]:

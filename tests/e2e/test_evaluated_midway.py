@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from killed import kill_once
 from tiny_data import DDPO, PAIRS, write_jsonl
 
 COMMAND = str(Path(sys.executable).with_name("zephyr-bench"))
@@ -42,19 +40,7 @@ def runs(folder: Path) -> list[tuple[str, str]]:
 
 def test_a_killed_training_goes_on_and_evaluates_no_step_twice(command: list[str], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while True:
-        assert process.poll() is None, process.stderr.read().decode()  # type: ignore[union-attr]
-        assert time.monotonic() < deadline
-        try:
-            if ("tiny-ddpo@2", "mt-bench-mini") in runs(tmp_path):
-                break
-        except sqlite3.OperationalError:  # not made yet
-            pass
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_once(command, lambda: ("tiny-ddpo@2", "mt-bench-mini") in runs(tmp_path))
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     found = runs(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from killed import kill_once
 
 COMMAND = str(Path(sys.executable).with_name("zephyr-bench"))
 
@@ -42,14 +42,7 @@ def count(store: Path, table: str) -> int:
 
 
 def kill_when(command: list[str], store: Path, *, table: str, rows: int) -> None:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while count(store, table) < rows:
-        assert process.poll() is None, f"ended before it could be killed: {process.stderr.read().decode()}"  # type: ignore[union-attr]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_once(command, lambda: count(store, table) >= rows)
 
 
 def scores(command: list[str]) -> list[dict[str, object]]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from killed import kill_once
 from tiny_data import DIALOGUES, write_jsonl
 
 COMMAND = str(Path(sys.executable).with_name("zephyr-bench"))
@@ -95,19 +93,7 @@ def test_a_recipe_again_does_no_work_and_prints_the_same(recipe: Path, unbroken:
 def test_a_killed_recipe_ends_with_the_same_scores(
     table: str, rows: int, recipe: Path, unbroken: Path, tmp_path: Path
 ) -> None:
-    process = subprocess.Popen(command(recipe, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while True:
-        assert process.poll() is None, process.stderr.read().decode()  # type: ignore[union-attr]
-        assert time.monotonic() < deadline
-        try:
-            if count(tmp_path, table) >= rows:
-                break
-        except sqlite3.OperationalError:  # not made yet
-            pass
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_once(command(recipe, tmp_path), lambda: count(tmp_path, table) >= rows)
     assert scores(recipe, tmp_path) == scores(recipe, unbroken)
 
 

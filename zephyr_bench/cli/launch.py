@@ -1,7 +1,7 @@
 """A command that torchrun or `accelerate launch` starts in several processes runs once, in rank 0.
 
 Where it runs models, the other processes help its engines (engines/data_parallel.py) and train with it
-(trainers/parallel.py); else they end at once.
+(training_runs/parallel.py); else they end at once.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def check_budget(stage: FeedbackStage, options: EngineOptions, *, prompts: int) 
         return
     judge = open_judge(stage.judge, include=options.include)
     judgments = prompts * stage.samples * len(stage.engines)
-    usd = judge.cost_usd(*judging_tokens(judgments, answer_tokens=stage.sampling.max_new_tokens))
+    usd = _about_usd(judge, stage, judgments)
     if usd is None:
         raise UserError(
             f"feedback.budget_usd: what judge {judge.name} costs is not known; put its price into its YAML, or take "
@@ -115,9 +115,9 @@ def collect_feedback(
     _check_apart(prompts, held_out)
     questions = [*prompts, *held_out]
     graded: dict[str, list[Graded]] = {question.id: [] for question in questions}
-    work = _Work(
-        stage, options, questions, recipe.seed, store, progress, _Purse(stage.budget_usd, _cost_of_one(stage, options))
-    )
+    judge = open_judge(stage.judge, include=options.include)
+    purse = _Purse(stage.budget_usd, unknown=_about_usd(judge, stage, 1) or 0.0)
+    work = _Work(stage, options, questions, recipe.seed, store, progress, purse)
     for name in stage.engines:
         progress.say(f"feedback: {stage.samples} answers to each of {len(questions)} prompts from {name}")
         source = models.get(name) or locate(name, include=options.include)
@@ -139,10 +139,9 @@ def collect_feedback(
     return trained, held
 
 
-def _cost_of_one(stage: FeedbackStage, options: EngineOptions) -> float:
-    """In USD, about; 0 where the judge has no price."""
-    judge = open_judge(stage.judge, include=options.include)
-    return judge.cost_usd(*judging_tokens(1, answer_tokens=stage.sampling.max_new_tokens)) or 0.0
+def _about_usd(judge: Judge, stage: FeedbackStage, judgments: int) -> float | None:
+    """What so many cost; None where the judge's price is not known."""
+    return judge.cost_usd(*judging_tokens(judgments, answer_tokens=stage.sampling.max_new_tokens))
 
 
 def _check_apart(prompts: Sequence[Question], held_out: Sequence[Question]) -> None:

@@ -19,7 +19,7 @@ from zephyr_bench.judges.protocol import Judge
 from zephyr_bench.pipeline.estimate import EvaluationPlan, estimate, minutes_told, number_told, render_estimates
 from zephyr_bench.pipeline.requirements import recipe_parts
 from zephyr_bench.pipeline.resources import Measure, Resources, resources
-from zephyr_bench.pipeline.token_counts import TokenCount, counted, longest_at_once
+from zephyr_bench.pipeline.token_counts import TokenCount, counted, longest_answer, longest_at_once
 from zephyr_bench.recipe import DataSource, DdpoStage, DsftStage, Evaluation, FeedbackStage, Recipe, Training
 from zephyr_bench.trainers.rate import measured_flop_per_second
 from zephyr_bench.yaml_file import read_jsonl
@@ -168,7 +168,7 @@ def _ddpo_plan(recipe: Recipe, stage: DdpoStage, out: Path, prompts: int | None)
 
 def _longest_pair(recipe: Recipe, stage: DdpoStage) -> int:
     """Tokens, the prompt once."""
-    answer = stage.max_length - (stage.max_prompt_length or 1)
+    answer = longest_answer(stage)
     if not stage.data and recipe.feedback:
         answer = min(answer, recipe.feedback.sampling.max_new_tokens + 1)  # and the end of its turn
     return stage.max_length + answer

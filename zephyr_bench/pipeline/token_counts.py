@@ -76,10 +76,14 @@ def longest_at_once(stage: Training) -> tuple[float, float]:
     """As `TokenCount.at_once`, of rows as long as they may be."""
     rows = stage.micro_batch or stage.global_batch
     if isinstance(stage, DdpoStage):
-        prompt = stage.max_prompt_length or 1
-        answer = stage.max_length - prompt
-        return rows * (prompt + 2 * answer), rows * 2 * answer
+        answer = longest_answer(stage)
+        return rows * (stage.max_length + answer), rows * 2 * answer
     return rows * stage.max_length, rows * stage.max_length
+
+
+def longest_answer(stage: DdpoStage) -> int:
+    """Tokens of each of two; a pair with its prompt once has `max_length` more."""
+    return stage.max_length - (stage.max_prompt_length or 1)
 
 
 def _of_dialogue(example: Example) -> TokenCount:

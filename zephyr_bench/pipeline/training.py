@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from zephyr_bench.benchmarks.protocol import Benchmark
 from zephyr_bench.engines.locate import locate
@@ -86,8 +85,15 @@ def train_stages(
     """
     observers = Observers(store, recipe.report_to, evaluations)
     timings = timings or Timings()
-    places: dict[str, Any] = {"out": out, "include": options.include, "folder": data_folder}
-    data = decontaminated(read_recipe(recipe), recipe, benchmarks, progress=progress, **places)
+    data = decontaminated(
+        read_recipe(recipe),
+        recipe,
+        benchmarks,
+        out=out,
+        progress=progress,
+        include=options.include,
+        folder=data_folder,
+    )
     tell(data, progress)
     if recipe.feedback:
         rows = data["feedback"]

@@ -15,6 +15,11 @@ from torch.utils.checkpoint import checkpoint
 _LOGITS = 1 << 24  # held at once: 64 MiB in float32
 
 
+def rows_at_once(vocabulary: int) -> int:
+    """Tokens whose logits are held together."""
+    return max(1, _LOGITS // vocabulary)
+
+
 def head_log_probs(head: Any, states: Tensor, targets: Tensor) -> Tensor:
     """states (n, width), targets (n,) -> (n,), in float32. `head` makes logits (n, vocabulary) of states."""
     if isinstance(head, torch.nn.Linear) and head.bias is None:
@@ -25,7 +30,7 @@ def head_log_probs(head: Any, states: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(states.device.type, enabled=False):
             return _LinearLogProbs.apply(states, weight, targets)
     vocabulary = len(head.weight) if isinstance(head, torch.nn.Linear) else states.shape[-1]
-    rows = max(1, _LOGITS // vocabulary)
+    rows = rows_at_once(vocabulary)
     parts = zip(states.split(rows), targets.split(rows), strict=True)
     return torch.cat([checkpoint(_plain, head, *part, use_reentrant=False) for part in parts])
 
@@ -39,7 +44,7 @@ class _LinearLogProbs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        rows = max(1, _LOGITS // len(weight))
+        rows = rows_at_once(len(weight))
         log_sums, log_probs = [], []
         for part, wanted in zip(states.split(rows), targets.split(rows), strict=True):
             logits = (part @ weight.T).float()  # (rows, vocabulary)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from zephyr_bench.recipe import Training
+from zephyr_bench.trainers.head_log_probs import rows_at_once
 from zephyr_bench.trainers.loop import Task, autocast
 from zephyr_bench.training_runs.parallel import ALONE, Group, dealt
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 T = TypeVar("T")
 _LIKELIEST = 64  # of the reference's tokens, each an event of its own
-_LOGITS = 1 << 24  # held at once
 
 
 @contextmanager
@@ -83,7 +83,7 @@ class Divergence:
 
     def _each(self, what: Callable[[Tensor], T]) -> Iterator[T]:
         """Of logits (n, vocabulary) of some learned tokens at a time, in float32, always in the same order."""
-        rows = max(1, _LOGITS // int(self._predictor.model.config.get_text_config(decoder=True).vocab_size))
+        rows = rows_at_once(self._predictor.model.config.get_text_config(decoder=True).vocab_size)
         for trees in self._batches:
             yield from self._predictor.read(
                 trees, lambda head, states: [what(head(part).float()) for part in states.split(rows)]

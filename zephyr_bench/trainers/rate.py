@@ -22,14 +22,12 @@ def measured_flop_per_second(shape: Architecture, *, device: str, bf16: bool) ->
     from transformers import LlamaConfig, LlamaForCausalLM
 
     layers, head_width = min(_LAYERS, shape.layers), gcd(128, shape.attention_width, shape.kv_width)
-    if shape.attention_width % shape.kv_width:
-        head_width = gcd(shape.attention_width, shape.kv_width)
     config = LlamaConfig(
         num_hidden_layers=layers,
         hidden_size=shape.width,
         intermediate_size=shape.feed_forward,
-        num_attention_heads=max(1, shape.attention_width // head_width),
-        num_key_value_heads=max(1, shape.kv_width // head_width),
+        num_attention_heads=shape.attention_width // head_width,
+        num_key_value_heads=shape.kv_width // head_width,
         head_dim=head_width,
         vocab_size=_VOCABULARY,
         use_cache=False,

@@ -88,15 +88,11 @@ def _parquet_rows(path: Path) -> Iterator[RawRow]:
     with file:
         rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
         number = 0
-        while True:
-            number += 1
-            try:
-                row = next(rows, None)
-            except (OSError, pyarrow.ArrowException) as error:
-                raise UserError(f"{path} row {number}: can't be read: {first_line(error)}") from None
-            if row is None:
-                return
-            yield RawRow(number, f"{path} row {number}", row)
+        try:
+            for number, row in enumerate(rows, start=1):
+                yield RawRow(number, f"{path} row {number}", row)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise UserError(f"{path} row {number + 1}: can't be read: {first_line(error)}") from None
 
 
 def _hub_rows(name: str, source: DataSource) -> Iterator[RawRow]:

@@ -120,6 +120,17 @@ class Case:
             **options,
         )
 
+    def train(self) -> None:
+        with Store(f"sqlite:///{self.path.with_name('store.db')}") as store:
+            train_stages(
+                self.recipe,
+                EngineOptions(device="cpu"),
+                store=store,
+                out=self.out,
+                progress=Progress(quiet=True),
+                benchmarks=[self.benchmark],
+            )
+
     def report(self) -> dict[str, Any]:
         return dict(json.loads((self.out / "decontamination.json").read_text()))
 
@@ -225,29 +236,14 @@ def test_a_benchmark_whose_questions_are_not_here_is_told(
 
 def test_training_stops_before_any_stage(tmp_path: Path, make_recipe: MakeRecipe) -> None:
     case = Case(tmp_path, make_recipe)
-    with Store(f"sqlite:///{tmp_path}/store.db") as store, pytest.raises(UserError, match="holds question 'birds-1'"):
-        train_stages(
-            case.recipe,
-            EngineOptions(device="cpu"),
-            store=store,
-            out=case.out,
-            progress=Progress(quiet=True),
-            benchmarks=[case.benchmark],
-        )
+    with pytest.raises(UserError, match="holds question 'birds-1'"):
+        case.train()
     assert not case.out.exists()
 
 
 def test_rows_left_out_are_listed_beside_the_checkpoint(tmp_path: Path, make_recipe: MakeRecipe) -> None:
     case = Case(tmp_path, make_recipe, decontaminate={})
-    with Store(f"sqlite:///{tmp_path}/store.db") as store:
-        train_stages(
-            case.recipe,
-            EngineOptions(device="cpu"),
-            store=store,
-            out=case.out,
-            progress=Progress(quiet=True),
-            benchmarks=[case.benchmark],
-        )
+    case.train()
     listed = [json.loads(line) for line in (case.out / "dsft" / "left_out.jsonl").read_text().splitlines()]
     assert [row["row"] for row in listed] == [f"{case.path} line 2", f"{case.path} line 3"]
     assert json.loads((case.out / "dsft" / "lineage.json").read_text())["data"]["rows"] == 2

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from zephyr_bench.recipe import DdpoStage
-from zephyr_bench.trainers import held_out
+from zephyr_bench.trainers import head_log_probs, held_out
 from zephyr_bench.trainers.forward import Predictor
 from zephyr_bench.trainers.held_out import Divergence
 from zephyr_bench.training_data.tokens import Example, Tree
@@ -85,7 +85,7 @@ def test_with_64_tokens_it_is_a_lower_bound_that_grows_with_the_change(predictor
 def test_chunks_of_the_head_change_nothing(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for logits in (1 << 24, 1):  # held at once: all, and one token's
-        monkeypatch.setattr(held_out, "_LOGITS", logits)
+        monkeypatch.setattr(head_log_probs, "_LOGITS", logits)
         divergence = Divergence(predictor, TREES, STAGE)
         with moved(predictor.model, 0.05):
             found.append(divergence.mean())

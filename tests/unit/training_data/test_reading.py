@@ -41,6 +41,19 @@ def test_plain_text_pairs_are_read(tmp_path: Path, make_recipe: MakeRecipe) -> N
     assert (pair.prompt[0]["content"], pair.chosen["content"], pair.rejected["role"]) == ("Hi", "Hello.", "assistant")
 
 
+def test_a_parquet_file_that_is_damaged_inside_is_told(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "dialogues.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(DIALOGUES), path, compression="snappy")
+    whole = bytearray(path.read_bytes())
+    whole[4:60] = b"\xff" * 56  # the first page; the footer stays
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match=r"dialogues\.parquet row 1: can't be read: "):
+        read_dialogues(DataSource(file=path), recipe=make_recipe())
+
+
 def test_parquet_gives_the_same_as_json_lines(tmp_path: Path, make_recipe: MakeRecipe) -> None:
     import pyarrow
     import pyarrow.parquet
