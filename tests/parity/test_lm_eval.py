@@ -105,9 +105,8 @@ def test_rolling_log_likelihoods_are_lm_evals(models, monkeypatch):
         theirs.loglikelihood_rolling(requests, disable_tqdm=True),
         ours.loglikelihood_rolling(requests),
     )
-    monkeypatch.setattr(
-        theirs, "batch_size_per_gpu", 8
-    )  # padding moves what float32 rounds away, so theirs are several numbers
+    # padding moves what float32 rounds away, so lm-eval's own are several numbers
+    monkeypatch.setattr(theirs, "batch_size_per_gpu", 8)
     padded = theirs.loglikelihood_rolling(requests, disable_tqdm=True)
     for request, our_log_prob, *peers in zip(requests, found, expected, padded, strict=True):
         near = 2e-5 * len(ours.tok_encode(request.args[0]))
