@@ -33,6 +33,11 @@ class Row:
 
     def line(self) -> str:
         """For people, below HEAD."""
-        ours, peer = ("".join(f"{of(side):8.4g}" for of in _SHOWN) for side in zip(*self.pairs, strict=True))
+        ours, peer = ("".join(f"{_number(of(side)):>8}" for of in _SHOWN) for side in zip(*self.pairs, strict=True))
         met = "met" if self.ratio >= self.target else "missed"
-        return f"{self.name:20}{self.unit:>16}{ours}   {peer}{self.ratio:9.2f}{self.target:8g}  {met}"
+        return f"{self.name:20}{self.unit:>16}{ours}   {peer}{self.ratio:9.2f}{self.target:8.3g}  {met}"
+
+
+def _number(value: float) -> str:
+    """Four digits, without an exponent."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"

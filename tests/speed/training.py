@@ -254,6 +254,7 @@ def memory(name: str) -> Row:
         for side in ("ours", "peer")
     ]
     pair = (sides[0] / 2**20, sides[1] / 2**20)
+    print(f"{name}-memory: {pair[0]:.0f} against {pair[1]:.0f} MiB", file=sys.stderr)
     return Row(f"{name}-memory", "MiB", [pair], MEMORY_TARGET, less_is_better=True)
 
 
