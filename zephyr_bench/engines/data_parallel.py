@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.02  # between two looks for results
 _WATCH_SECONDS = 1.0  # between two looks at who is alive; a helper tells it as often
 _SILENT = 60  # such looks in a row without a sign of life
+_NOT_BEGUN = 600  # such looks without the first one: a slow disk may have much to read before
 _TO_END_SECONDS = 10.0  # for helpers to go; they may still be starting
 _TO_END_BADLY_SECONDS = 2.0  # where one may be dead
 _AT_ONCE = {"cpu": 4096, "cuda": 32768}  # tokens of a forward pass, about; loading.py knows better once it has weights
@@ -87,10 +88,17 @@ class Crew:
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[int]:
-        """While it lasts the helpers do with rank 0 what it calls them to by this number, and engines work alone."""
+        """While it lasts the helpers do with rank 0 what it calls them to by this number, and engines work alone.
+
+        It begins when all have heard. Raises ServiceError for one that is gone or never came: who waits for it in
+        torch.distributed would wait for a day.
+        """
         with self._lock:
             number = next(self._joined)
             self._board.put(f"join/{number}", b"")
+            while self._board.count(f"joined/{number}", 0) < self.launch.world - 1:
+                time.sleep(_LOOK_SECONDS)
+                self._watch(expected=True)
             yield number
 
     def announce(self, model: ModelSource, options: EngineOptions) -> str:
@@ -167,10 +175,11 @@ class Crew:
                 left.discard(told["piece"])
         self._looked = time.monotonic()
 
-    def _watch(self) -> None:
+    def _watch(self, *, expected: bool = False) -> None:
         """Raises ServiceError for a helper that has begun and gives no sign of life any more.
 
-        Looks are counted, and not seconds: the whole launch may have been stopped for a while.
+        `expected`: for one that hasn't begun, too, after a longer while. Looks are counted, and not seconds: the whole
+        launch may have been stopped for a while.
         """
         if time.monotonic() - self._watched < _WATCH_SECONDS:
             return
@@ -183,6 +192,11 @@ class Crew:
                 raise ServiceError(
                     f"process {rank} of this launch has died or hangs: nothing was heard of it for a minute; "
                     "what was done is stored, run the same command again to go on."
+                )
+            if expected and not beats and self._silent[rank] > _NOT_BEGUN:
+                raise ServiceError(
+                    f"process {rank} of this launch has not begun for {_NOT_BEGUN // 60} minutes; look at what its own "
+                    "machine says, and run the same command again."
                 )
 
     def end(self, wait: float) -> None:

@@ -22,6 +22,7 @@ from zephyr_bench.engines.rows import Begun, Follow, Queue, Row, Rows, common_be
 from zephyr_bench.engines.sampling import choose, likeliest
 from zephyr_bench.engines.token_texts import told_tokens
 from zephyr_bench.engines.tree_masks import turns_by_length
+from zephyr_bench.errors import UserError
 from zephyr_bench.records import Generation
 
 _REFILL_SHARE = 4  # new prompts are read when a quarter of the places is free
@@ -59,7 +60,7 @@ def decode(
     `then` gives the requests that follow from a result; of a known one it is asked at once. What it raises of a user's
     mistake (a template that refuses the chat) is raised once everything else has ended. A prompt that follows and
     leaves no room for an answer has an empty one, cut at the length. Where memory runs out, the rows under way begin
-    again, half of them at once from then on.
+    again, half of them at once from then on; UserError where one alone has no room.
     """
     rows = Rows(then, max_length)
     queue = Queue()
@@ -80,8 +81,10 @@ def decode(
             running = yield from _turn(loaded, rows, queue, running, fresh, unfinished)
             continue
         except RuntimeError as error:
-            if len(unfinished) < 2 or not should_reduce_batch_size(error):
+            if not should_reduce_batch_size(error):
                 raise
+            if len(unfinished) < 2:
+                raise _too_long_for_memory(loaded, *unfinished.values()) from error
         running = None
         free_memory(on_gpu=loaded.device.type == "cuda")
         batching = replace(batching, rows=len(unfinished) // 2)
@@ -90,6 +93,14 @@ def decode(
             queue.add(row)
     if rows.refused is not None:
         raise rows.refused
+
+
+def _too_long_for_memory(loaded: LoadedModel, row: Row) -> UserError:
+    return UserError(
+        f"memory ran out on {loaded.device} while one answer alone was made, after a prompt of {len(row.prompt)} "
+        f"tokens and {len(row.made)} of at most {row.limit} of its own; what was done is stored: set --dtype bfloat16, "
+        "free memory there, or take a smaller model."
+    )
 
 
 def _turn(

@@ -101,6 +101,7 @@ class _Helper:
                     return
                 self._free()
                 if self._board.has(f"join/{self._joined}"):
+                    self._board.count(f"joined/{self._joined}")
                     self._join(self._launch, self._board, self._joined)
                     self._joined += 1
                 time.sleep(min(max(_SHORTEST_WAIT, (time.monotonic() - since) / 10), _LONGEST_WAIT))

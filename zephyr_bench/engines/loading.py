@@ -5,20 +5,19 @@ Out: a LoadedModel, which decoding.py and scoring.py run. Imports torch when it 
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from zephyr_bench.engines.adapters import base_of, is_adapter, with_adapter
-from zephyr_bench.engines.locate import has_tokenizer
+from zephyr_bench.engines.adapters import with_adapter
+from zephyr_bench.engines.locate import base_of, hub_place
+from zephyr_bench.engines.model_files import has_tokenizer, is_adapter
 from zephyr_bench.engines.protocol import EngineOptions
-from zephyr_bench.errors import UserError, did_you_mean, first_line
+from zephyr_bench.engines.quiet import quiet_transformers, readable
+from zephyr_bench.errors import UserError, did_you_mean
 
 _DTYPES = ("float32", "bfloat16", "float16")
 # keys and values of a layer are all that our cache holds; recurrent states are something else
@@ -93,23 +92,6 @@ def resolve_dtype(dtype: str, device: str) -> str:
     return dtype
 
 
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """transformers draws bars and warns on stderr while loading; ours says how far it is."""
-    from transformers.utils import logging as theirs
-
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it misses a package it may use
-    verbosity, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
-    theirs.set_verbosity_error()
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        theirs.set_verbosity(verbosity)
-        if bars:
-            theirs.enable_progress_bar()
-
-
 def load_tokenizer(location: str, options: EngineOptions) -> Any:
     """An adapter's own, or else its base's."""
     from transformers import AutoTokenizer
@@ -117,7 +99,8 @@ def load_tokenizer(location: str, options: EngineOptions) -> Any:
     while is_adapter(location) and not has_tokenizer(Path(location)):
         location = base_of(location, include=options.include).location
     with quiet_transformers(), readable(f"model {location}"):
-        return AutoTokenizer.from_pretrained(location, trust_remote_code=options.trust_remote_code)
+        place, revision = hub_place(location)
+        return AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=options.trust_remote_code)
 
 
 def default_template(tokenizer: Any) -> str | None:
@@ -131,7 +114,8 @@ def load_config(location: str, options: EngineOptions) -> Any:
 
     location = _whole(location, options)
     with quiet_transformers(), readable(f"model {location}"):
-        return AutoConfig.from_pretrained(location, trust_remote_code=options.trust_remote_code)
+        place, revision = hub_place(location)
+        return AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=options.trust_remote_code)
 
 
 def _whole(location: str, options: EngineOptions) -> str:
@@ -154,8 +138,13 @@ def load_weights(location: str, options: EngineOptions, *, dtype: Any, merged: b
         with quiet_transformers(), readable(f"model {location}"):
             return with_adapter(base, location, merged=merged)
     with quiet_transformers(), readable(f"model {location}"):
+        place, revision = hub_place(location)
         return AutoModelForCausalLM.from_pretrained(
-            location, dtype=dtype, use_safetensors=True, trust_remote_code=options.trust_remote_code
+            place,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=options.trust_remote_code,
         )
 
 
@@ -173,19 +162,6 @@ def load_model(location: str, tokenizer: Any, options: EngineOptions, *, device:
             f"model {location}: {config.model_type} has layers that engine transformers can't batch ({kind})."
         )
     return LoadedModel(model, tokenizer, model.device, end_tokens_of(model, tokenizer), _batching(model, options))
-
-
-@contextlib.contextmanager
-def readable(what: str, *more: type[Exception]) -> Iterator[None]:
-    """What transformers and safetensors raise for broken files, as one sentence; `more` may be raised likewise."""
-    from safetensors import SafetensorError
-
-    broken: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, *more)
-    try:
-        yield
-    except broken as error:
-        reason = first_line(error)
-        raise UserError(f"{what} can't be loaded: {reason}") from error
 
 
 def end_tokens_of(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -206,8 +182,9 @@ def config_ends(location: str, options: EngineOptions) -> frozenset[int]:
     from transformers import GenerationConfig
 
     location = _whole(location, options)
+    place, revision = hub_place(location)
     try:
-        config = GenerationConfig.from_pretrained(location)
+        config = GenerationConfig.from_pretrained(place, revision=revision)
     except OSError:  # as transformers, where generation_config.json is absent
         config = GenerationConfig.from_model_config(load_config(location, options))
     return declared_ends(config)

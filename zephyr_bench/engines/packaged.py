@@ -17,6 +17,7 @@ from pathlib import Path
 
 from zephyr_bench.engines.file_hashes import cache_folder, remembered_sha256
 from zephyr_bench.engines.protocol import ModelSource
+from zephyr_bench.engines.quiet import quiet_transformers
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.progress import Progress
@@ -81,8 +82,6 @@ def _convert(gguf: Path, folder: Path) -> None:
     """Dequantised float32 weights, tokenizer and chat template, as save_pretrained writes them."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from zephyr_bench.engines.loading import quiet_transformers
 
     # the GGUF reader draws a bar that no setting turns off (transformers 5.23)
     with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):

@@ -123,9 +123,11 @@ def pack_engine(model: ModelSource, options: EngineOptions) -> dict[str, Any]:
             "device": options.device,
             "batch_size": options.batch_size,
             "trust_remote_code": options.trust_remote_code,
+            "include": [str(place.resolve()) for place in options.include],
         },
     }
 
 
 def unpack_engine(packed: dict[str, Any]) -> tuple[ModelSource, EngineOptions]:
-    return ModelSource(**packed["model"]), EngineOptions(**packed["options"])
+    options = {**packed["options"], "include": tuple(map(Path, packed["options"]["include"]))}
+    return ModelSource(**packed["model"]), EngineOptions(**options)

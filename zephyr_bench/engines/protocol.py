@@ -36,8 +36,8 @@ class EngineOptions:
 class ModelSource:
     """A model found but not loaded: where its files are and what they hash to.
 
-    `location` is a directory of safetensors, or a hub id. `fingerprint` covers weights, config,
-    tokenizer and chat template. `lineage` is the trainer's lineage.json where there is one.
+    `location` is a directory of safetensors, or a hub id with the revision: owner/name@commit. `fingerprint` covers
+    weights, config, tokenizer and chat template. `lineage` is the trainer's lineage.json where there is one.
     """
 
     name: str

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from zephyr_bench.engines import chat_tokens, loading
-from zephyr_bench.engines.adapters import is_adapter
+from zephyr_bench.engines.locate import hub_place
+from zephyr_bench.engines.model_files import is_adapter
 from zephyr_bench.engines.protocol import CompletionRequest, EngineOptions, FollowUp, ModelSource
+from zephyr_bench.engines.quiet import quiet_transformers
 from zephyr_bench.engines.score_inputs import of_nothing
 from zephyr_bench.engines.token_texts import told_tokens
 from zephyr_bench.engines.transformers_engine import TransformersEngine
@@ -286,9 +288,12 @@ class VllmEngine:
         on_cpu = {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_KV_BYTES} if device == "cpu" else {}
         rows = {} if self._options.batch_size is None else {"max_num_seqs": self._options.batch_size}
         try:
-            with loading.quiet_transformers():
+            with quiet_transformers():
+                place, revision = hub_place(self.model.location)
                 return LLM(
-                    model=self.model.location,
+                    model=place,
+                    revision=revision,
+                    tokenizer_revision=revision,
                     dtype=dtype,
                     trust_remote_code=self._options.trust_remote_code,
                     load_format="safetensors",  # a pickle can run code

@@ -18,13 +18,14 @@ from zephyr_bench.errors import UserError, ZephyrBenchError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DdpoStage, Recipe
 from zephyr_bench.trainers.reference import ReferenceLogProbs, reference_log_probs
-from zephyr_bench.trainers.stage import learn
-from zephyr_bench.training_data.contract import FIRST, check_rows
+from zephyr_bench.trainers.stage import StageJob, learn
+from zephyr_bench.training_data.contract import FIRST, check_beginnings, check_ends
 from zephyr_bench.training_data.data import Pair
 from zephyr_bench.training_data.tokens import PairExample, encode_pair, pad_token
 from zephyr_bench.training_runs.adapters import adapters_off, arithmetic
-from zephyr_bench.training_runs.checkpoint import StageRecord, finished_before, load_for_training
-from zephyr_bench.training_runs.parallel import SILENT, Group, together
+from zephyr_bench.training_runs.checkpoint import StageRecord, finished_before
+from zephyr_bench.training_runs.group import Group
+from zephyr_bench.training_runs.parallel import SILENT, together
 from zephyr_bench.training_runs.watching import Observers
 
 if TYPE_CHECKING:
@@ -59,32 +60,31 @@ def train_ddpo(
     resume: bool = True,
     held_out: Sequence[Pair] = (),
     observers: Observers = Observers(),  # noqa: B008 frozen
+    include: tuple[Path, ...] = (),
+    compared: Mapping[str, Any] | None = None,
 ) -> ModelSource:
     """The checkpoint in `out`, trained unless the same stage with the same pairs and parent is there already.
 
-    `held_out` only measure, where the recipe names them or asks for looks in between (`held_out_every`).
+    `held_out` only measure, where the recipe names them or asks for looks in between (`held_out_every`). `compared`:
+    with which evaluation questions the pairs were, for the lineage.
     """
     if not pairs:
         raise UserError("ddpo: no preference pairs; the judge found no difference between any two answers.")
     pairs = _with_what_the_loss_needs(pairs, stage)
-    record = StageRecord.of("ddpo", stage, recipe=recipe, parent=start, data=pairs, device=device)
+    record = StageRecord.of("ddpo", stage, recipe=recipe, parent=start, data=pairs, device=device, compared=compared)
     if done := finished_before(out, record, resume=resume, progress=progress):
         return done
     progress.say(f"ddpo: {len(pairs)} pairs from {start.name}")
-    training = partial(_train, stage, record, pairs, held_out, recipe=recipe, out=out, device=device, resume=resume)
-    return together(training, progress=progress, observers=observers)
+    job = StageJob(stage, record, recipe, out, device, resume, include)
+    return together(partial(_train, job, stage, pairs, held_out), progress=progress, observers=observers)
 
 
 def _train(
+    job: StageJob,
     stage: DdpoStage,
-    record: StageRecord,
     pairs: Sequence[Pair],
     held_out: Sequence[Pair],
     *,
-    recipe: Recipe,
-    out: Path,
-    device: str,
-    resume: bool,
     group: Group,
     progress: Progress = SILENT,
     observers: Observers = Observers(),  # noqa: B008 frozen
@@ -93,19 +93,21 @@ def _train(
     from zephyr_bench.trainers.forward import Predictor
     from zephyr_bench.trainers.loop import Task, autocast, in_bfloat16
 
-    model, tokenizer = load_for_training(record.parent, stage, recipe=recipe, device=group.device(device))
+    model, tokenizer = job.load(group)
     switch_dropout_off(model)
     model.train()
     mixed = in_bfloat16(model, stage)
     predictor = Predictor(model, pad=pad_token(tokenizer), group=group)
-    known = ReferenceLogProbs(record.parent, dtype=arithmetic(stage.lora, mixed=mixed), group=group)
+    known = ReferenceLogProbs(job.record.parent, dtype=arithmetic(stage.lora, mixed=mixed), group=group)
 
     whole = (encode_pair(tokenizer, pair, max_length=None).tree for pair in pairs[:FIRST])
     first = (one.stem for tree in whole for one in tree.unrolled())
-    check_rows(first, tokenizer, end_tokens_of(model, tokenizer), what="ddpo")
+    check_ends(first, tokenizer, end_tokens_of(model, tokenizer), what="ddpo")
 
     def referenced(pairs: Sequence[Pair]) -> list[Referenced]:
         encoded = _encoded(tokenizer, pairs, stage, progress)
+        beginnings = ((name, (*prompt, *answer)) for one, name in encoded for prompt, answer in one.sides)
+        check_beginnings(beginnings, tokenizer, what="ddpo")
         rows = stage.micro_batch or stage.global_batch
         with adapters_off(model), autocast(model, stage):
             log_probs = reference_log_probs(
@@ -132,10 +134,7 @@ def _train(
         model,
         tokenizer,
         task,
-        stage,
-        record,
-        out=out,
-        resume=resume,
+        job,
         group=group,
         progress=progress,
         observers=observers,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.engines.loading import end_tokens_of
 from zephyr_bench.engines.protocol import ModelSource
@@ -15,12 +15,13 @@ from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import DsftStage, Recipe
 from zephyr_bench.records import Message
 from zephyr_bench.trainers.packing import fitted
-from zephyr_bench.trainers.stage import learn
-from zephyr_bench.training_data.contract import FIRST, check_rows
+from zephyr_bench.trainers.stage import StageJob, learn
+from zephyr_bench.training_data.contract import FIRST, check_beginnings, check_ends
 from zephyr_bench.training_data.data import Dialogue
 from zephyr_bench.training_data.tokens import Example, Tree, encode_dialogue, pad_token
-from zephyr_bench.training_runs.checkpoint import StageRecord, finished_before, load_for_training
-from zephyr_bench.training_runs.parallel import SILENT, Group, together
+from zephyr_bench.training_runs.checkpoint import StageRecord, finished_before
+from zephyr_bench.training_runs.group import Group
+from zephyr_bench.training_runs.parallel import SILENT, together
 from zephyr_bench.training_runs.watching import Observers
 
 if TYPE_CHECKING:
@@ -43,34 +44,31 @@ def train_dsft(
     places: Sequence[str] = (),
     held_out: Sequence[Dialogue] = (),
     observers: Observers = Observers(),  # noqa: B008 frozen
+    include: tuple[Path, ...] = (),
+    compared: Mapping[str, Any] | None = None,
 ) -> ModelSource:
     """The checkpoint in `out`, trained unless the same stage with the same data and parent is there already.
 
     `what`: the stage's name; a recipe may have two of them. `places`: where each dialogue stands, for messages.
-    `held_out` only measure the loss.
+    `held_out` only measure the loss. `compared`: with which evaluation questions the dialogues were, for the lineage.
     """
-    record = StageRecord.of(what, stage, recipe=recipe, parent=start, data=dialogues, device=device)
+    record = StageRecord.of(what, stage, recipe=recipe, parent=start, data=dialogues, device=device, compared=compared)
     if done := finished_before(out, record, resume=resume, progress=progress):
         return done
     progress.say(f"{what}: {len(dialogues)} dialogues from {start.name}")
     named = places or [f"dialogue {number}" for number in range(1, len(dialogues) + 1)]
-    training = partial(
-        _train, stage, record, dialogues, named, held_out, recipe=recipe, out=out, device=device, resume=resume
-    )
+    job = StageJob(stage, record, recipe, out, device, resume, include)
+    training = partial(_train, job, stage, dialogues, named, held_out)
     return together(training, progress=progress, observers=observers)
 
 
 def _train(
+    job: StageJob,
     stage: DsftStage,
-    record: StageRecord,
     dialogues: Sequence[Dialogue],
     places: Sequence[str],
     held_out: Sequence[Dialogue],
     *,
-    recipe: Recipe,
-    out: Path,
-    device: str,
-    resume: bool,
     group: Group,
     progress: Progress = SILENT,
     observers: Observers = Observers(),  # noqa: B008 frozen
@@ -80,12 +78,13 @@ def _train(
     from zephyr_bench.trainers.held_out import held_out_means
     from zephyr_bench.trainers.loop import Task
 
-    what = record.stage
-    model, tokenizer = load_for_training(record.parent, stage, recipe=recipe, device=group.device(device))
+    what = job.record.stage
+    model, tokenizer = job.load(group)
     encode = partial(encode_dialogue, tokenizer, max_length=stage.max_length, loss_on=stage.loss_on)
     first = (encode(_answered(dialogue), max_length=None) for dialogue in dialogues[:FIRST])
-    check_rows(first, tokenizer, end_tokens_of(model, tokenizer), what=what)
+    check_ends(first, tokenizer, end_tokens_of(model, tokenizer), what=what)
     examples = [encode(dialogue.messages) for dialogue in dialogues]
+    check_beginnings(((place, one.ids) for place, one in zip(places, examples, strict=True)), tokenizer, what=what)
     learned = [_Placed(place, example) for place, example in zip(places, examples, strict=True) if example.targets]
     if not learned:
         raise UserError(f"{what}: no token with loss is left after cutting at max_length {stage.max_length}; raise it.")
@@ -108,10 +107,7 @@ def _train(
         model,
         tokenizer,
         task,
-        stage,
-        record,
-        out=out,
-        resume=resume,
+        job,
         group=group,
         progress=progress,
         observers=observers,

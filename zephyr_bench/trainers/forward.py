@@ -20,7 +20,7 @@ from zephyr_bench.trainers.head_log_probs import head_log_probs
 from zephyr_bench.trainers.packing import Ints, Rows, fitted, laid_out
 from zephyr_bench.training_data.tokens import Tree
 from zephyr_bench.training_runs.adapters import adapters_off
-from zephyr_bench.training_runs.parallel import ALONE, Group
+from zephyr_bench.training_runs.group import ALONE, Group
 
 T = TypeVar("T")
 Then = Callable[[Any, Tensor], T]  # of the head, and states (tokens, width) that it makes logits of

@@ -16,7 +16,7 @@ from torch import Tensor
 from zephyr_bench.recipe import Training
 from zephyr_bench.trainers.head_log_probs import rows_at_once
 from zephyr_bench.trainers.loop import Task, autocast
-from zephyr_bench.training_runs.parallel import ALONE, Group, dealt
+from zephyr_bench.training_runs.group import ALONE, Group, dealt
 
 if TYPE_CHECKING:
     from zephyr_bench.trainers.forward import Predictor

@@ -19,8 +19,8 @@ from zephyr_bench.errors import UserError
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Training
 from zephyr_bench.trainers.schedule import learning_rate_share
+from zephyr_bench.training_runs.group import ALONE, Group, dealt
 from zephyr_bench.training_runs.optimizers import optimizer_of
-from zephyr_bench.training_runs.parallel import ALONE, Group, dealt
 from zephyr_bench.training_runs.restart import RestartPoints
 from zephyr_bench.training_runs.step import Step
 from zephyr_bench.training_runs.watching import Watch

@@ -19,7 +19,7 @@ from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.progress import Progress
 from zephyr_bench.training_data.tokens import PairExample
-from zephyr_bench.training_runs.parallel import ALONE, Group
+from zephyr_bench.training_runs.group import ALONE, Group
 
 _VERSION = 1  # raise it when the same model would give other numbers
 

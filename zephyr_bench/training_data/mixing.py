@@ -51,6 +51,19 @@ def rows_of(source: DataSource, *, recipe: Recipe) -> Iterator[RawRow]:
 
 
 def _all_rows(source: DataSource, recipe: Recipe) -> Iterator[RawRow]:
+    """Raises UserError, after the last of them, where the recipe declares another number."""
+    count = 0
+    for count, row in enumerate(_rows_there(source, recipe), start=1):  # noqa: B007 told below
+        yield row
+    if source.rows not in (None, count):
+        mend = "name the revision that had so many, or set rows to what there is" if source.hub else "set rows to that"
+        raise UserError(
+            f"{where(source, recipe)}: holds {count} rows, and the recipe declares {source.rows}, so it was written "
+            f"for other data; {mend}."
+        )
+
+
+def _rows_there(source: DataSource, recipe: Recipe) -> Iterator[RawRow]:
     if source.hub is not None:
         return _hub_rows(source.hub, source)
     assert source.file is not None
@@ -99,11 +112,13 @@ def _hub_rows(name: str, source: DataSource) -> Iterator[RawRow]:
     import datasets
 
     try:
-        loaded = datasets.load_dataset(name, source.config, split=source.split)
+        loaded = datasets.load_dataset(name, source.config, split=source.split, revision=source.revision)
     except (OSError, ValueError, RuntimeError) as error:  # what datasets and the hub's client raise
         config = f", configuration {source.config}" if source.config else ""
+        revision = f", revision {source.revision}" if source.revision else ""
         raise UserError(
-            f"data set {name}{config}, split {source.split}, can't be loaded from the hub: {first_line(error)}"
+            f"data set {name}{revision}{config}, split {source.split}, can't be loaded from the hub: "
+            f"{first_line(error)}"
         ) from None
     for number, row in enumerate(loaded, start=1):
         yield RawRow(number, f"{source.where} row {number}", row)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zephyr_bench.engines.adapters import WEIGHTS, is_adapter
+from zephyr_bench.engines.locate import hub_place
+from zephyr_bench.engines.model_files import ADAPTER_WEIGHTS, is_adapter
 from zephyr_bench.engines.protocol import ModelSource
 from zephyr_bench.errors import UserError, did_you_mean, first_line
 from zephyr_bench.recipe import Lora
@@ -63,7 +64,7 @@ def add_adapters(model: Any, lora: Lora, *, base: ModelSource) -> None:
 
     _check_targets(model, lora)
     config = LoraConfig(
-        base_model_name_or_path=None if is_adapter(base.location) else base.location,
+        base_model_name_or_path=None if is_adapter(base.location) else hub_place(base.location)[0],
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -132,7 +133,7 @@ def save_adapters(model: Any, folder: Path) -> None:
     (config,) = model.peft_config.values()
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     named = {f"base_model.model.{name}": part.detach().cpu().contiguous() for name, part in state.items()}
-    save_file(named, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config.inference_mode = True
     config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,19 +26,20 @@ from zephyr_bench.engines.loading import (
     default_template,
     load_tokenizer,
     load_weights,
-    quiet_transformers,
     resolve_device,
     resolve_dtype,
 )
 from zephyr_bench.engines.locate import locate_directory
+from zephyr_bench.engines.model_files import LINEAGE
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
+from zephyr_bench.engines.quiet import quiet_transformers
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.progress import Progress
-from zephyr_bench.recipe import Recipe, Training
+from zephyr_bench.recipe import DdpoStage, DsftStage, Recipe, Training
 from zephyr_bench.training_data import tokens
 from zephyr_bench.training_runs.adapters import add_adapters, quantized, save_adapters
-from zephyr_bench.training_runs.parallel import ALONE, Group
+from zephyr_bench.training_runs.group import ALONE, Group
 from zephyr_bench.training_runs.recompute import keep_less
 from zephyr_bench.training_runs.restart import RestartPoints
 from zephyr_bench.written_file import flush_folder
@@ -46,7 +47,6 @@ from zephyr_bench.written_file import flush_folder
 if TYPE_CHECKING:
     from zephyr_bench.training_runs.step import Step
 
-LINEAGE = "lineage.json"
 LOG = "training_log.jsonl"
 # where rows came from is told by their hash; the others change speed and memory, not the result
 _NO_EFFECT = {
@@ -68,10 +68,21 @@ class StageRecord:
     rows: int
     seed: int
     chat_template: str | None  # given to the model; None: its own
+    # told, and not in the fingerprint, which has the rows' own hash:
+    sources: tuple[str, ...] = ()  # where rows came from
+    compared: Mapping[str, Any] | None = field(default=None, hash=False)  # with which evaluation questions
 
     @classmethod
     def of(
-        cls, stage: str, settings: Training, *, recipe: Recipe, parent: ModelSource, data: Sequence[Any], device: str
+        cls,
+        stage: str,
+        settings: Training,
+        *,
+        recipe: Recipe,
+        parent: ModelSource,
+        data: Sequence[Any],
+        device: str,
+        compared: Mapping[str, Any] | None = None,
     ) -> StageRecord:
         template = recipe.resolve(recipe.chat_template).read_text(encoding="utf-8") if recipe.chat_template else None
         if recipe.system is not None:
@@ -80,7 +91,10 @@ class StageRecord:
         plain = settings.model_dump(mode="json", exclude=_NO_EFFECT - ({"micro_batch"} if drops else set()))
         if settings.dtype == "auto":
             plain["dtype"] = resolve_dtype("auto", resolve_device(device))
+        if isinstance(settings, DdpoStage) and settings.cuts_as_usual:
+            plain["truncation_mode"] = None
         rows = fingerprint([fingerprint(row) for row in data])
+        sources = settings.data if isinstance(settings, DsftStage | DdpoStage) else ()
         return cls(
             f"{recipe.name}-{stage}",
             stage,
@@ -91,6 +105,8 @@ class StageRecord:
             len(data),
             recipe.seed,
             template,
+            tuple(source.where for source in sources),
+            compared,
         )
 
     @property
@@ -129,7 +145,8 @@ class StageRecord:
                 "note": self.parent.note,
                 "lineage": dict(self.parent.lineage),
             },
-            "data": {"fingerprint": self.data, "rows": self.rows},
+            "data": {"fingerprint": self.data, "rows": self.rows, "sources": list(self.sources)},
+            "evaluation_questions": self.compared,
             "chat_template": fingerprint(chat_template),
             "seed": self.seed,
             "stage_fingerprint": self.fingerprint,
@@ -200,9 +217,9 @@ def with_system(template: str, system: str) -> str:
     return template if template.startswith(before) else before + template
 
 
-def tokenizer_of(start: ModelSource, recipe: Recipe) -> Any:
+def tokenizer_of(start: ModelSource, recipe: Recipe, *, include: tuple[Path, ...] = ()) -> Any:
     """With the recipe's chat template, or its own. Raises UserError without either."""
-    tokenizer = load_tokenizer(start.location, EngineOptions())
+    tokenizer = load_tokenizer(start.location, EngineOptions(include=include))
     if recipe.chat_template is not None:
         tokenizer.chat_template = recipe.resolve(recipe.chat_template).read_text(encoding="utf-8")
     if recipe.system is not None and tokenizer.chat_template is not None:
@@ -215,7 +232,9 @@ def tokenizer_of(start: ModelSource, recipe: Recipe) -> Any:
     return tokenizer
 
 
-def load_for_training(start: ModelSource, settings: Training, *, recipe: Recipe, device: str) -> tuple[Any, Any]:
+def load_for_training(
+    start: ModelSource, settings: Training, *, recipe: Recipe, device: str, include: tuple[Path, ...] = ()
+) -> tuple[Any, Any]:
     """(model on its device, tokenizer with its chat template). Raises UserError without a template.
 
     What learns is in float32: all weights, or with `lora` adapters alone, over weights in the arithmetic's dtype. An
@@ -224,10 +243,10 @@ def load_for_training(start: ModelSource, settings: Training, *, recipe: Recipe,
     """
     import torch
 
-    tokenizer = tokenizer_of(start, recipe)
+    tokenizer = tokenizer_of(start, recipe, include=include)
     device, lora = resolve_device(device), settings.lora
     dtype = getattr(torch, resolve_dtype(settings.dtype, device)) if lora else torch.float32
-    model = load_weights(start.location, EngineOptions(), dtype=dtype, merged=True)
+    model = load_weights(start.location, EngineOptions(include=include), dtype=dtype, merged=True)
     torch.manual_seed(recipe.seed)
     with quiet_transformers():
         model = quantized(model, dtype=dtype, device=device) if lora and lora.quantize else model.to(device)

@@ -7,12 +7,13 @@ those, W&B keeps what it had first.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from zephyr_bench.errors import UserError, first_line
+from zephyr_bench.errors import StoreError, UserError, first_line
 from zephyr_bench.store import Store, TrainingWriter
 from zephyr_bench.training_runs.checkpoint import StageRecord
 
@@ -41,13 +42,23 @@ def missing_reports(names: Iterable[ReportName]) -> Iterator[str]:
 
 
 def open_reports(
-    names: Sequence[ReportName], record: StageRecord, *, folder: Path, store: Store | None, done: int, total: int
+    names: Sequence[ReportName],
+    record: StageRecord,
+    *,
+    folder: Path,
+    store: Store | None,
+    done: int,
+    total: int,
+    warn: Callable[[str], None],
 ) -> list[Report]:
-    """For the steps after `done` of `total`; what is written in files goes to `folder`/tensorboard and /wandb."""
+    """For the steps after `done` of `total`; what is written in files goes to `folder`/tensorboard and /wandb.
+
+    `warn` is told, once, that the store can't be written.
+    """
     reports: list[Report] = []
     if store is not None:
         training = store.start_training(fingerprint=record.fingerprint, name=record.name, steps=total, done=done)
-        reports.append(_InStore(training))
+        reports.append(_InStore(training, warn))
     if "tensorboard" in names:
         reports.append(_TensorBoard(folder / "tensorboard" / f"{record.stage}-{_short(record)}", done=done))
     if "wandb" in names:
@@ -60,14 +71,39 @@ def _short(record: StageRecord) -> str:
 
 
 class _InStore:
-    def __init__(self, training: TrainingWriter) -> None:
-        self._training = training
+    """A store that can't be written ends no training: what it lacks is tried again with later steps.
+
+    Tries that fail may wait for a lock, so they take a tenth of the time at most.
+    """
+
+    def __init__(self, training: TrainingWriter, warn: Callable[[str], None]) -> None:
+        self._training, self._warn = training, warn
+        self._lacking: list[tuple[int, Mapping[str, float]]] = []
+        self._again = 0.0  # time.monotonic() of the next try
+        self._warned = False
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        self._training.add(step, values)
+        self._lacking.append((step, dict(values)))
+        began = time.monotonic()
+        if began < self._again:
+            return
+        if (error := self._try()) is not None:
+            self._again = time.monotonic() + 10 * (time.monotonic() - began)
+            if not self._warned:
+                self._warn(f"{error} The training goes on, and what it sees is kept once the store can be written.")
+            self._warned = True
 
     def close(self) -> None:
-        pass  # each step was committed
+        if self._lacking and (error := self._try()) is not None:
+            self._warn(f"{error} What was seen of the training in {len(self._lacking)} steps was not kept.")
+
+    def _try(self) -> StoreError | None:
+        try:
+            self._training.add_all(self._lacking)
+        except StoreError as error:
+            return error
+        self._lacking.clear()
+        return None
 
 
 class _TensorBoard:

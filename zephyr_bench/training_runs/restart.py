@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zephyr_bench.errors import UserError
+from zephyr_bench.training_runs.group import ALONE, Group
 from zephyr_bench.training_runs.optimizers import put_state, state_of
-from zephyr_bench.training_runs.parallel import ALONE, Group
 from zephyr_bench.written_file import flush_folder
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from zephyr_bench.progress import Part, Progress, clock
 from zephyr_bench.recipe import Training
 from zephyr_bench.store import Store
 from zephyr_bench.training_runs.checkpoint import StageRecord
-from zephyr_bench.training_runs.parallel import ALONE, Group
+from zephyr_bench.training_runs.group import ALONE, Group
 from zephyr_bench.training_runs.reporting import Report, ReportName, open_reports
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Watch:
         self._settings, self._record, self._progress, self._out = settings, record, progress, out
         self._look, self._checkpoint, self._group = look, checkpoint, group
         self._evaluations = observers.evaluations
-        self._open = partial(open_reports, observers.report_to, record, folder=out.parent, store=observers.store)
+        store, folder = observers.store, out.parent
+        self._open = partial(open_reports, observers.report_to, record, folder=folder, store=store, warn=progress.warn)
         self._reports: Sequence[Report] = ()
         self._line = progress.line()
         self._last: Step | None = None

@@ -218,9 +218,21 @@ def test_where_memory_runs_out_fewer_rows_go_on_and_all_is_said(tiny_model_dir):
 def test_memory_that_lacks_for_one_row_is_an_error(tiny_model_dir):
     engine = engine_of(tiny_model_dir, 4)
     rows = lacking_memory(engine, lambda _: False)
-    with pytest.raises(torch.OutOfMemoryError):
+    told = r"memory ran out on cpu while one answer alone was made, after a prompt of \d+ tokens and 0 of at most 4 "
+    with pytest.raises(UserError, match=told):
         list(engine.generate(requests_of(Sampling(max_new_tokens=4))))
     assert rows == [4, 2, 1]
+
+
+def test_what_is_no_lack_of_memory_is_raised_as_it_is(tiny_model_dir):
+    engine = engine_of(tiny_model_dir, 4)
+
+    def fails(*_):
+        raise RuntimeError("no such kernel")
+
+    engine._weights.model.register_forward_pre_hook(fails)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        list(engine.generate(requests_of(Sampling(max_new_tokens=4))))
 
 
 def test_a_second_turn_that_leaves_no_room_is_empty_and_the_rest_goes_on(tiny_model_dir):

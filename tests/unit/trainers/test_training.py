@@ -16,7 +16,7 @@ from zephyr_bench.engines.protocol import EngineOptions, ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.recipe import DsftStage, Recipe
 from zephyr_bench.trainers.ddpo import train_ddpo
-from zephyr_bench.training_runs.checkpoint import with_system
+from zephyr_bench.training_runs.checkpoint import StageRecord, with_system
 from zephyr_bench.training_runs.optimizers import optimizer_of
 
 MakeRecipe = Callable[..., Recipe]
@@ -69,6 +69,19 @@ def test_a_finished_stage_is_not_trained_again(make_recipe: MakeRecipe, tmp_path
     before = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
     assert dsft(recipe, tmp_path / "out") == first
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_default_said_aloud_is_the_same_stage(make_recipe: MakeRecipe) -> None:
+    def stage(**more: object) -> str:
+        recipe = make_recipe(ddpo={**DDPO, **more})
+        assert recipe.ddpo is not None
+        start = ModelSource("m", "m", "sha256:0")
+        record = StageRecord.of("ddpo", recipe.ddpo, recipe=recipe, parent=start, data=[], device="cpu")
+        return record.fingerprint
+
+    short = {"max_length": 64, "max_prompt_length": 32}
+    assert stage(truncation_mode="keep_start") == stage() != stage(truncation_mode="keep_end")
+    assert stage(**short, truncation_mode="keep_end") == stage(**short) != stage(**short, truncation_mode="keep_start")
 
 
 def test_another_setting_or_other_data_is_trained_anew(make_recipe: MakeRecipe, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_data import DDPO, DSFT
+from tiny_data import DDPO, DSFT, write_jsonl
 from tiny_model import CHAT_TEMPLATE
 
 from zephyr_bench.engines import open_engine
@@ -54,7 +54,7 @@ STAGES = [{"dsft": DSFT}, {"dsft": {**DSFT, "loss_on": "all"}}, {"ddpo": DDPO}]
 @pytest.mark.parametrize(
     ("template", "told"),
     [
-        (TWO_BOS, r"begins a chat with <\|im_start\|> twice"),
+        (TWO_BOS, r"(dialogue 1|Name colour 0.*|\w+) begins with <\|im_start\|> twice"),
         (NO_END, r"ends with '[!.e]', and generation stops at '<\|im_end\|>', so answers would never end"),
         (ANOTHER_END, r"ends with '<\|endoftext\|>', and generation stops at '<\|im_end\|>'"),
     ],
@@ -65,6 +65,30 @@ def test_a_template_that_breaks_the_contract_is_refused_before_training(
 ) -> None:
     with pytest.raises(UserError, match=told):
         train(recipe_with(template, **stage), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stage", ["dsft", "ddpo"])
+def test_a_late_row_that_begins_with_bos_of_its_own_is_refused(
+    recipe_with: Callable[..., Recipe], tmp_path: Path, stage: str
+) -> None:
+    """The template is right, and of twelve rows the last one brings a BOS in its text."""
+    plain = "{{ bos_token }}{% for message in messages %}{{ message['content'] + '<|im_end|>' }}{% endfor %}"
+    asked = [f"Say {number}." for number in range(11)] + ["<|im_start|>Say it."]
+    if stage == "dsft":
+        rows = [
+            {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}]}
+            for text in asked
+        ]
+        recipe = recipe_with(plain, dsft={**DSFT, "data": [{"file": "late.jsonl"}]})
+        told = "dsft: dialogue 12 begins with"
+    else:
+        rows = [{"prompt": text, "chosen": "Yes.", "rejected": "No."} for text in asked]
+        recipe = recipe_with(plain, ddpo={**DDPO, "data": [{"file": "late.jsonl"}]})
+        told = r"ddpo: \S+ begins with"
+    write_jsonl(tmp_path / "late.jsonl", rows)
+    with pytest.raises(UserError, match=told + r" <\|im_start\|> twice"):
+        train(recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_hub import fake_hub
 from tiny_data import DIALOGUES, PAIRS, write_jsonl
 
 from zephyr_bench.errors import UserError
@@ -69,6 +70,14 @@ def test_parquet_gives_the_same_as_json_lines(tmp_path: Path, make_recipe: MakeR
 def test_limit_takes_the_first_rows(make_recipe: MakeRecipe) -> None:
     source = DataSource(file=Path("dialogues.jsonl"), limit=2)
     assert len(read_dialogues(source, recipe=make_recipe()).items) == 2
+
+
+def test_another_number_of_rows_than_the_recipe_declares_is_an_error(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe()
+    with pytest.raises(UserError, match=r"dialogues.jsonl: holds 6 rows, and the recipe declares 7, so .*; set rows"):
+        read_dialogues(DataSource(file=Path("dialogues.jsonl"), rows=7), recipe=recipe)
+    for right in ({"rows": 6}, {"rows": 6, "weight": 0.5}, {"rows": 7, "limit": 6}):
+        assert read_dialogues(DataSource(file=Path("dialogues.jsonl"), **right), recipe=recipe).items
 
 
 @pytest.mark.parametrize(
@@ -278,3 +287,27 @@ def test_a_hub_data_set_is_read_by_configuration_and_split(
     assert rows.places[1] == f"{folder} (second, few) row 2"
     with pytest.raises(UserError, match=r"chats, configuration third, split few, can't be loaded"):
         read_dialogues(source.model_copy(update={"config": "third"}), recipe=make_recipe())
+
+
+def test_a_hub_data_set_is_asked_for_by_its_revision(
+    tmp_path: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants
+
+    asked: list[str] = []
+
+    def reply(path: str) -> bytes | None:
+        asked.append(path)
+        return None  # there is no such data set
+
+    source = DataSource(hub="someone/chats", split="few", revision="v1.2")
+    with fake_hub(reply, commit=lambda: "0" * 40) as address:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)  # this hub is on this machine
+        monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+        files_at = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", files_at)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        monkeypatch.setattr("datasets.config.HF_ENDPOINT", address)
+        with pytest.raises(UserError, match=r"someone/chats, revision v1.2, split few, can't be loaded"):
+            read_dialogues(source, recipe=make_recipe())
+    assert any("v1.2" in path for path in asked), asked

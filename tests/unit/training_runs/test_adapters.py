@@ -21,25 +21,29 @@ from typer.testing import CliRunner
 
 from zephyr_bench.cli import app, doctor
 from zephyr_bench.engines import missing_for, open_engine
-from zephyr_bench.engines.adapters import base_of
+from zephyr_bench.engines.file_hashes import cache_folder
 from zephyr_bench.engines.loading import load_model, load_tokenizer, load_weights
-from zephyr_bench.engines.locate import locate
+from zephyr_bench.engines.locate import base_of, locate
+from zephyr_bench.engines.piece_messages import pack_engine, unpack_engine
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
 from zephyr_bench.errors import UserError
 from zephyr_bench.judges import open_judge
 from zephyr_bench.pipeline import requirements
+from zephyr_bench.pipeline.training import train_stages
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe
 from zephyr_bench.records import ScoreRequest
+from zephyr_bench.store import Store
 from zephyr_bench.trainers.ddpo import train_ddpo
 from zephyr_bench.trainers.dsft import train_dsft
 from zephyr_bench.trainers.forward import Predictor
 from zephyr_bench.training_data.reading import read_dialogues, read_pairs
 from zephyr_bench.training_data.tokens import Example, Tree
-from zephyr_bench.training_runs.checkpoint import load_for_training
+from zephyr_bench.training_runs.checkpoint import load_for_training, tokenizer_of
 
 MakeRecipe = Callable[..., Recipe]
-LORA = {"rank": 4, "alpha": 8, "dropout": 0.1}
+PLAIN = {"rank": 4, "alpha": 8}
+LORA = {**PLAIN, "dropout": 0.1}
 IDS = torch.tensor([[1, 40, 41, 42, 43, 44, 45, 46]])
 ADAPTER, CONFIG, LINEAGE = "adapter_model.safetensors", "adapter_config.json", "lineage.json"
 OPTIONS = EngineOptions(device="cpu")
@@ -139,7 +143,7 @@ def test_adapters_alone_learn_and_in_float32_over_bfloat16(make_recipe: MakeReci
 
 
 def test_training_in_bfloat16_learns(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    stage = {**DDPO, "dtype": "bfloat16", "lora": LORA, "epochs": 5, "gradient_checkpointing": "selective"}
+    stage = {**DDPO, "dtype": "bfloat16", "lora": PLAIN, "epochs": 5, "gradient_checkpointing": "selective"}
     ddpo(make_recipe(ddpo=stage), tmp_path / "out")
     log = log_of(tmp_path / "out")
     assert log[0]["loss"] == pytest.approx(math.log(2), abs=0.1)
@@ -149,7 +153,7 @@ def test_training_in_bfloat16_learns(make_recipe: MakeRecipe, tmp_path: Path) ->
 def test_ddpo_goes_on_from_an_adapter_merged_into_its_base(
     make_recipe: MakeRecipe, trained: Path, base: Path, tmp_path: Path
 ) -> None:
-    recipe = make_recipe(model=str(base), ddpo={**DDPO, "lora": LORA, "epochs": 5})
+    recipe = make_recipe(model=str(base), ddpo={**DDPO, "lora": PLAIN, "epochs": 5})
     after = tmp_path / "checkpoints" / "ddpo"
     made = ddpo(recipe, after, start=str(trained))
     log = log_of(after)
@@ -309,7 +313,7 @@ def test_restart_points_hold_what_learns_and_end_in_the_same_bits(make_recipe: M
 def test_what_is_computed_twice_changes_no_adapters_gradient(make_recipe: MakeRecipe, how: Any) -> None:
     found = []
     for checkpointing in (False, how):
-        recipe = make_recipe(dsft={**DSFT, "gradient_checkpointing": checkpointing, "lora": {**LORA, "dropout": 0.0}})
+        recipe = make_recipe(dsft={**DSFT, "gradient_checkpointing": checkpointing, "lora": PLAIN})
         assert recipe.dsft is not None
         model, _ = load_for_training(locate(recipe.model), recipe.dsft, recipe=recipe, device="cpu")
         tree = Tree(Example(tuple(IDS[0].tolist()), (True,) * IDS.shape[1]))
@@ -371,6 +375,49 @@ def test_an_adapter_on_the_hub_comes_with_its_lineage(
         source = locate("someone/lora")
     assert (source.name, source.fingerprint) == ("someone/lora", locate(str(trained)).fingerprint)
     assert torch.allclose(ours(Path(source.location)), ours(trained))
+
+
+@pytest.fixture
+def included(tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for --include that declares packaged model `mine`, the tiny one; as if it were converted already."""
+    package = tmp_path / "site" / "carries_mine"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "mine.gguf").write_bytes(b"a model")
+    monkeypatch.syspath_prepend(str(package.parent))
+    digest = hashlib.sha256(b"a model").hexdigest()
+    declared = {"package": "carries-mine==1", "module": package.name, "file": "mine.gguf", "sha256": digest}
+    folder = tmp_path / "included" / "trainers" / "models"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"description": "mine", "hub": "someone/mine", **declared}))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(tiny_model_dir, cache_folder() / "models" / f"mine-{digest[:16]}-1")
+    return tmp_path / "included"
+
+
+def test_a_base_that_only_an_included_folder_names_is_trained_on(
+    make_recipe: MakeRecipe, included: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(
+        model="mine",
+        dsft={**DSFT, "lora": PLAIN},
+        ddpo={**DDPO, "lora": PLAIN},
+        decontaminate={"against": ["mt-bench-mini"]},
+    )
+    options = EngineOptions(device="cpu", include=(included,))
+    with Store("sqlite://") as store:
+        made = train_stages(recipe, options, store=store, out=tmp_path / "out", progress=QUIET).models
+    assert made["ddpo"].lineage["parent"]["fingerprint"] == made["dsft"].fingerprint
+    with pytest.raises(UserError, match="another model"):
+        locate(made["ddpo"].location)
+    tokenizer = tokenizer_of(made["dsft"], recipe, include=(included,))
+    assert tokenizer.chat_template
+
+
+def test_a_helper_process_knows_the_folders_that_name_a_base(included: Path) -> None:
+    options = EngineOptions(device="cpu", include=(included,))
+    model = locate("mine", include=options.include)
+    assert unpack_engine(json.loads(json.dumps(pack_engine(model, options))))[1] == options
 
 
 def test_a_reward_models_adapter_is_refused(trained: Path, tmp_path: Path) -> None:

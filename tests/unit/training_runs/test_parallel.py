@@ -23,7 +23,8 @@ from zephyr_bench.pipeline.training import train_stages
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe
 from zephyr_bench.store import Store
-from zephyr_bench.training_runs.parallel import dealt, unfit_launch
+from zephyr_bench.training_runs.group import dealt
+from zephyr_bench.training_runs.parallel import unfit_launch
 
 MakeRecipe = Callable[..., Recipe]
 ONE = [sys.executable, "-m", "zephyr_bench"]
@@ -266,6 +267,39 @@ def test_a_process_that_is_killed_ends_all(make_recipe: MakeRecipe, tmp_path: Pa
     assert "another process of this launch has died" in err
     assert "exitcode  : 4" in err
     assert not any(process.is_running() for process in processes.values())
+
+
+# a launch in which rank 1 is gone before it is called to train; `how`: before its first sign of life, or after
+GONE = """
+import os, sys, threading, time
+from zephyr_bench import cli
+from zephyr_bench.engines import data_parallel, helper
+
+data_parallel._SILENT, data_parallel._NOT_BEGUN = 3, 3
+how = sys.argv.pop(1)
+if os.environ["RANK"] == "1":
+    if how == "before":
+        os._exit(0)
+    helper._Helper.work = lambda self: os._exit(0)
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("before", "process 1 of this launch has not begun"), ("after", "process 1 of this launch has died or hangs")],
+)
+def test_a_process_that_ends_before_it_joins_is_not_waited_for(
+    make_recipe: MakeRecipe, tmp_path: Path, how: str, told: str
+) -> None:
+    """With exit code 0, which a launcher takes for well."""
+    (tmp_path / "gone.py").write_text(GONE)
+    done = run([*TORCHRUN, str(tmp_path / "gone.py"), how], make_recipe(dsft=DSFT), tmp_path / "out")
+    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
+        line for line in done.stderr.splitlines() if line.startswith(f"error: {told}")
+    ]
+    assert done.stderr.count(told) == 1, done.stderr
+    assert "exitcode  : 4" in done.stderr
 
 
 @pytest.mark.slow
