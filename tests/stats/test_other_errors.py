@@ -53,22 +53,30 @@ def test_verdicts_on_published_figures_are_seldom_wrong(apart: float, wrong_verd
         assert wrong <= most_by_chance(runs, 0.06)  # t on skewed grades; the level is 0.05
 
 
-def test_calibrated_intervals_cover_what_the_old_judge_would_have_said() -> None:
-    """A new judge with another scale and noise of its own; 30 questions in common, a run of 80 others."""
-    rng, runs, hits, without = np.random.default_rng(7), 600, 0, 0
+@pytest.mark.parametrize(("old_noise", "new_noise"), [(1.0, 1.0), (0.2, 1.0), (1.0, 0.2)])
+@pytest.mark.parametrize("better", [0.0, 2.0])
+def test_another_models_mean_is_covered_whichever_judge_wavers(
+    old_noise: float, new_noise: float, better: float
+) -> None:
+    """One model judged by both, another one better by so many spreads of questions: one line would come too short."""
+    rng, runs, hits, flat_hits = np.random.default_rng(7), 300, 0, 0
     for _ in range(runs):
-        common, run = 10 - rng.gamma(1.5, 1.8, 30), 10 - rng.gamma(1.5, 1.8, 80) - 0.5
-        old = common + rng.normal(0, 0.8, 30)
-        new = 1 + 0.6 * common + rng.normal(0, 0.2, 30)
-        grades = 1 + 0.6 * run + rng.normal(0, 0.2, 80)
-        line = calibrate(old.tolist(), new.tolist(), list(range(30)))
-        assert line is not None
-        found = on_old_scale(line, float(grades.mean()), 0.0, 80)
-        half = found.high - found.value
-        hits += abs(found.value - run.mean()) <= half
-        without += abs(1 + 0.6 * run.mean() - run.mean()) <= half
-    assert hits >= runs - most_by_chance(runs, 0.07)  # the line is a little too flat: grades are noisy on both sides
-    assert without < hits / 2
+        common, other = rng.normal(5, 1, 80), rng.normal(5 + better, 1, 80)
+        old, new = common + rng.normal(0, old_noise, 80), common + rng.normal(0, new_noise, 80)
+        grades = other + rng.normal(0, new_noise, 80)
+        line = calibrate(old.tolist(), new.tolist(), list(range(80)))
+        if line is None:  # 1 in 200
+            runs -= 1
+            continue
+        stderr = float(grades.std(ddof=1)) / 80**0.5
+        found = on_old_scale(line, float(grades.mean()), stderr, 80)
+        hits += found.low <= 5 + better <= found.high
+        flat_hits += abs(line.intercept + line.slope * float(grades.mean()) - 5 - better) <= 3 * stderr
+        if better:
+            assert found.extrapolated, "no model of the common set is as good"
+    assert hits >= 0.95 * runs
+    if new_noise == 1.0 and better:
+        assert flat_hits < 0.2 * runs, "least squares alone"
 
 
 def test_two_real_models_calibrate_as_two_judges_would() -> None:

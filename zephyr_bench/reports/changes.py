@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zephyr_bench.reports.compare import compare_stored, interval
-from zephyr_bench.reports.comparison import MetricChange
+from zephyr_bench.reports.compare import interval
+from zephyr_bench.reports.comparison import MetricChange, compare_alike
+from zephyr_bench.reports.protocols import compared_fields
 from zephyr_bench.reports.render import number
+from zephyr_bench.reports.sides import side_of
 
 if TYPE_CHECKING:
     from zephyr_bench.store import Store
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
 def changes(store: Store, base_run: str, candidate_run: str) -> list[str]:
     """`average 31.20 -> 31.90 (+0.70, 95 % -2.10 to +3.50: wide, no change shown)`, headline first.
 
-    Below them a line for each thing that makes the runs less than comparable.
+    Below them a line for each thing that makes the runs less than comparable: a recipe's own runs are never refused.
     """
-    found = compare_stored(store, store.run(base_run), store.run(candidate_run))
+    base, candidate = (side_of(store, store.run(id)) for id in (base_run, candidate_run))
+    found = compare_alike(base, candidate, compared_fields(base.run, candidate.run))
     return [*(sentence(change) for change in found.metrics), *(f"note: {note}" for note in found.notes)]
 
 

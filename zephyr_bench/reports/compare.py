@@ -2,152 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zephyr_bench.errors import UserError, did_you_mean
-from zephyr_bench.reports.comparison import Comparison, MetricChange, Side, compare_sides
+from zephyr_bench.errors import UserError
+from zephyr_bench.reports.comparison import Comparison, MetricChange, compare_sides
 from zephyr_bench.reports.counted import value_told
-from zephyr_bench.reports.ranking import rivals_told
-from zephyr_bench.reports.render import MISSING, number, render_json, render_records, render_table
-from zephyr_bench.reports.standings import checkpoint_labels, runs_that_count
+from zephyr_bench.reports.moved import Turn, said_of
+from zephyr_bench.reports.protocols import check_allowed
+from zephyr_bench.reports.references import find, graded, pair
+from zephyr_bench.reports.render import MISSING, number, render_json, render_notes, render_records, render_table
+from zephyr_bench.reports.sides import Side
 
 if TYPE_CHECKING:
+    from zephyr_bench.stats.components import Components
     from zephyr_bench.store import RunInfo, Store
 
 _CSV_COLUMNS = (
-    *(
-        "benchmark",
-        "judge",
-        "rivals",
-        "base_references",
-        "candidate_references",
-        "base_model",
-        "base_run",
-        "candidate_model",
-        "candidate_run",
-        "metric",
-    ),
-    *("base", "candidate", "difference", "stderr", "low", "high", "p_value", "n"),
+    *("benchmark", "judge", "rivals", "base_references", "candidate_references"),
+    *("base_model", "base_run", "candidate_model", "candidate_run", "metric"),
+    *("base", "candidate", "difference", "stderr", "low", "high", "p_value", "n", "effect_size", "detectable"),
+    *("allowed_different", "taken_as_equal"),
 )
+_HEADS = ("metric", "base", "candidate", "difference", "95 % interval", "p", "effect", "detectable", "pairs")
 _READING = (
     "candidate - base over the same questions; an interval that includes 0 shows no change",
+    "effect: in standard deviations of a question's difference; detectable: the smallest true difference that so many "
+    "questions show in four of five repetitions",
     "each row stands alone: none is adjusted for the number of rows",
 )
+_SHOWN = 100  # characters of an answer or a judgment in a table
+Texts = Mapping[str, list[Turn]]  # by question
 
 
-def render_comparison(store: Store, base: str, candidate: str, *, format: str, benchmark: str | None = None) -> str:
-    """Two models (by name) or runs (by id) on every benchmark and judge that both have, as text.
+def render_comparison(
+    store: Store | None,
+    base: str,
+    candidate: str,
+    *,
+    format: str,
+    benchmark: str | None = None,
+    allow: Collection[str] = (),
+    moved: int = 5,
+    include: Sequence[Path] = (),
+) -> str:
+    """Two references (references.py) on every benchmark and judge that both have, as text.
 
-    `format` is table, markdown, csv or json. Raises UserError for an unknown name, or nothing in common.
+    `format` is table, markdown, csv or json; `moved` is how many questions to name. `store` may be None where both are
+    baseline files. Raises UserError for an unknown name, nothing in common, or runs that `allow` doesn't let compare.
     """
-    runs = store.runs()
-    left, notes = find_runs(store, runs, base, benchmark)
-    right, more = find_runs(store, runs, candidate, benchmark)
-    pairs = _pair(left, right, base, candidate)
-    compared = [compare_stored(store, first, second) for first, second in pairs]
-    return _render(compared, [*notes, *more], format)
-
-
-def compare_stored(store: Store, base: RunInfo, candidate: RunInfo) -> Comparison:
-    """Raises UserError for runs whose judge was shown different reference answers: their grades don't compare."""
-    if not _may_compare(base, candidate):
-        raise UserError(
-            f"run {base.id} was judged with references {base.references}, run {candidate.id} with "
-            f"{candidate.references}: their grades don't compare; judge one of them anew, with --references."
-        )
-    return compare_sides(_side(store, base), _side(store, candidate))
-
-
-def _side(store: Store, run: RunInfo) -> Side:
-    return Side(run, store.samples_of(run.id), store.scores_of([run.id]).get(run.id, []))
-
-
-def find_runs(
-    store: Store, runs: Sequence[RunInfo], word: str, benchmark: str | None
-) -> tuple[list[RunInfo], list[str]]:
-    """The runs that count of the model of that name (or name@12ab34cd), or the run of that id; and notes."""
-    labels = checkpoint_labels(runs)
-    meant = [run for run in runs if word in (run.model, labels[run.model_fingerprint, run.model])]
-    if not meant:
-        if not any(run.id.startswith(word) for run in runs):
-            known = {*labels.values(), *(run.id for run in runs)}
-            raise UserError(f"'{word}' is neither a model nor a run of the store.{did_you_mean(word, known)}")
-        return [store.run(word)], []
-    newest = meant[0]
-    notes = []
-    if any(run.model_fingerprint != newest.model_fingerprint for run in meant):
-        label = labels[newest.model_fingerprint, newest.model]
-        notes.append(f"{word} names several checkpoints; the newest, {label}, is compared")
-        meant = [run for run in meant if run.model_fingerprint == newest.model_fingerprint]
-    counting = [run for run in runs_that_count(meant) if benchmark in (None, run.benchmark)]
-    scores = store.scores_of([run.id for run in counting])
-    counting = [run for run in counting if scores[run.id]]  # answers alone, imported, compare with nothing
-    if not counting:
-        what = f" of {benchmark}" if benchmark else ""
-        raise UserError(f"model {word} has no complete run{what}; evaluate it first, or name a run's id.")
-    return counting, notes
-
-
-def _pair(
-    left: Sequence[RunInfo], right: Sequence[RunInfo], base: str, candidate: str
-) -> list[tuple[RunInfo, RunInfo]]:
-    """Runs of the same benchmark and judge; two single runs of one benchmark even where judges differ."""
-    pairs = [(a, b) for a in left for b in right if _graded_alike(a, b) and _may_compare(a, b)]
-    alone = len(left) == len(right) == 1
-    if not pairs and alone and (left[0].benchmark, left[0].rivals) == (right[0].benchmark, right[0].rivals):
-        pairs = [(left[0], right[0])]
-    if not pairs:
-        has = [", ".join(sorted({_graded(run) for run in side})) for side in (left, right)]
-        raise UserError(
-            f"nothing to compare: {base} has {has[0]}, {candidate} has {has[1]}; "
-            f"evaluate both on one benchmark with one judge."
-        )
-    return sorted(pairs, key=lambda pair: (pair[0].benchmark, pair[0].judge or "", pair[0].id))
-
-
-def _graded_alike(a: RunInfo, b: RunInfo) -> bool:
-    return (a.benchmark, a.judge, a.rivals) == (b.benchmark, b.judge, b.rivals)
-
-
-def _may_compare(a: RunInfo, b: RunInfo) -> bool:
-    """False where both are known to be judged with reference answers, and with other ones."""
-    return None in (a.references, b.references) or a.references == b.references
-
-
-def _graded(run: RunInfo) -> str:
-    told = [f"against {rivals_told(run.rivals)}"] if run.rivals else []
-    told += [f"by {run.judge}"] if run.judge else []
-    told += [f"with references {run.references}"] if run.references else []
-    return " ".join([run.benchmark, *told])
-
-
-def _render(compared: Sequence[Comparison], notes: Sequence[str], format: str) -> str:
-    if format == "json":
-        return render_json([as_json(entry, notes) for entry in compared])
+    left, right = (find(store, word, benchmark=benchmark, include=include) for word in (base, candidate))
+    pairs = pair(left, right)
+    check_allowed([member.run for sides in pairs for side in sides for member in side.members], allow)
+    compared = [compare_sides(*sides, allow=allow, moved=moved) for sides in pairs]
+    for entry in compared:
+        _check_metrics(entry)
+    notes = [*left.notes, *right.notes]
     if format == "csv":
         rows = [_csv_row(entry, change) for entry in compared for change in entry.metrics]
         return render_records(rows, _CSV_COLUMNS, format)
-    return "\n".join(_for_people(entry, notes, format) for entry in compared)
+    told = [(entry, _texts(store, entry, 0), _texts(store, entry, 1)) for entry in compared]
+    if format == "json":
+        return render_json([as_json(entry, notes, *texts) for entry, *texts in told])
+    return "\n".join(_for_people(entry, notes, format, *texts) for entry, *texts in told)
 
 
-def as_json(comparison: Comparison, notes: Sequence[str] = ()) -> dict[str, Any]:
-    base, candidate = comparison.base, comparison.candidate
+def _check_metrics(comparison: Comparison) -> None:
+    """Raises UserError where the two share none: an empty table would look like no difference."""
+    if comparison.metrics:
+        return
+    told = []
+    for side in comparison.sides:
+        run = side.run
+        if run.status != "complete":
+            told.append(f"run {run.id} of {run.model} is {run.status}: run its command again to take it up")
+        elif not side.scores:
+            told.append(
+                f"run {run.id} of {run.model} has answers alone: judge them by `zephyr-bench judge --run {run.id}`"
+            )
+        else:
+            told.append(f"run {run.id} of {run.model} has {', '.join(score.metric for score in side.scores)}")
+    raise UserError(f"nothing to compare: no metric of {comparison.base.benchmark} is in both; {'; '.join(told)}.")
+
+
+def _texts(store: Store | None, comparison: Comparison, which: int) -> Texts | None:
+    """What base (0) or candidate (1) said to the questions that moved; None where it isn't at hand."""
+    side = comparison.sides[which]
+    if store is None or side.place or side.seeds:
+        return None
+    return said_of(store, side.run, [entry.question for entry in comparison.moved]) if comparison.moved else {}
+
+
+def as_json(
+    comparison: Comparison, notes: Sequence[str] = (), base_said: Texts | None = None, said: Texts | None = None
+) -> dict[str, Any]:
+    base, candidate = comparison.sides
     return {
-        "benchmark": base.benchmark,
-        "judge": base.judge,
-        "rivals": list(base.rivals),
+        "benchmark": base.run.benchmark,
+        "judge": base.run.judge,
+        "rivals": list(base.run.rivals),
         "base": _named(base),
         "candidate": _named(candidate),
         "metrics": [{"metric": change.metric, **_numbers(change)} for change in comparison.metrics],
-        "moved": [asdict(entry) for entry in comparison.moved],
+        "same_answers": comparison.same_answers,
+        "allowed_different": [asdict(entry) for entry in comparison.alike.allowed],
+        "taken_as_equal": list(comparison.alike.unknown),
+        "components": _components(comparison.components),
+        "moved": [
+            {
+                **asdict(entry),
+                "base_said": None if base_said is None else _turns(base_said, entry.question),
+                "candidate_said": None if said is None else _turns(said, entry.question),
+            }
+            for entry in comparison.moved
+        ],
         "notes": [*notes, *comparison.notes],
     }
 
 
-def _named(run: RunInfo) -> dict[str, Any]:
-    return {"model": run.model, "run": run.id, **({"references": run.references} if run.references else {})}
+def _turns(said: Texts, question: str) -> list[dict[str, Any]]:
+    return [asdict(turn) for turn in said.get(question, [])]
+
+
+def _named(side: Side) -> dict[str, Any]:
+    run = side.run
+    return {
+        "model": run.model,
+        "run": run.id,
+        "version": run.version,
+        "protocol": run.protocol_fingerprint,
+        **({"references": run.references} if run.references else {}),
+        **({"file": side.place} if side.place else {}),
+        **({"seeds": [other.run.id for other in side.members]} if side.seeds else {}),
+        **({"lineage": dict(side.lineage)} if side.lineage else {}),
+    }
 
 
 def _numbers(change: MetricChange) -> dict[str, Any]:
@@ -161,6 +151,27 @@ def _numbers(change: MetricChange) -> dict[str, Any]:
         "high": found.high,
         "p_value": found.p_value,
         "n": found.n,
+        "effect_size": found.effect_size,
+        "detectable": found.detectable,
+    }
+
+
+def _components(parts: Components | None) -> dict[str, Any] | None:
+    if parts is None:
+        return None
+    return {
+        "stderr": parts.stderr,
+        "detectable": parts.detectable,
+        "seeds_known": parts.seeds_known,
+        "parts": [
+            {
+                "sources": [source.value for source in part.sources],
+                "stderr": part.stderr,
+                "share": part.share,
+                "detectable_without": part.detectable_without,
+            }
+            for part in parts.parts
+        ],
     }
 
 
@@ -178,13 +189,16 @@ def _csv_row(comparison: Comparison, change: MetricChange) -> dict[str, Any]:
         "candidate_run": candidate.id,
         "metric": change.metric,
         **_numbers(change),
+        "allowed_different": [str(entry) for entry in comparison.alike.allowed],
+        "taken_as_equal": list(comparison.alike.unknown),
     }
 
 
-def _for_people(comparison: Comparison, notes: Sequence[str], format: str) -> str:
-    base, candidate = comparison.base, comparison.candidate
-    title = f"{_graded(base)}: {_told(base)} against {_told(candidate)}"
-    heads = ["metric", "base", "candidate", "difference", "95 % interval", "p", "pairs"]
+def _for_people(
+    comparison: Comparison, notes: Sequence[str], format: str, base_said: Texts | None, said: Texts | None
+) -> str:
+    base, candidate = comparison.sides
+    title = f"{graded(base.run)}: {_told(base)} against {_told(candidate)}"
     cells = [
         [
             change.metric,
@@ -193,15 +207,35 @@ def _for_people(comparison: Comparison, notes: Sequence[str], format: str) -> st
             number(change.difference.value, signed=True),
             interval(change.difference.low, change.difference.high),
             p_value(change.difference.p_value),
+            number(change.difference.effect_size, signed=True),
+            number(change.difference.detectable),
             str(change.difference.n),
         ]
         for change in comparison.metrics
     ]
-    text = render_table(
-        heads, cells, format, numeric=range(1, 7), title=title, notes=[*_READING, *notes, *comparison.notes]
-    )
-    if not comparison.moved:
-        return text
+    below = [*_READING, *_variance_told(comparison), *notes, *comparison.notes]
+    tables = [render_table(_HEADS, cells, format, numeric=range(1, len(_HEADS)), title=title, notes=below)]
+    if comparison.moved:
+        tables.append(_moved_table(comparison, format))
+        tables.append(_said_table(comparison, base_said, said, format))
+    return "\n".join(table for table in tables if table)
+
+
+def _variance_told(comparison: Comparison) -> Iterator[str]:
+    """Where the headline's error comes from, and which of it would be worth to make smaller."""
+    parts = comparison.components
+    if parts is None:
+        return
+    shares = [
+        f"{' + '.join(part.sources)} {100 * part.share:.0f} % (without it {part.detectable_without:.2f} would be seen)"
+        for part in parts.parts
+    ]
+    yield f"error of {comparison.metrics[0].metric}, {parts.stderr:.2f}, by its source: {', '.join(shares)}"
+    if not parts.seeds_known:
+        yield "one checkpoint each: what another seed of the training would change is not in the error"
+
+
+def _moved_table(comparison: Comparison, format: str) -> str:
     rows = [
         [
             entry.question,
@@ -213,12 +247,46 @@ def _for_people(comparison: Comparison, notes: Sequence[str], format: str) -> st
     ]
     heads = ["question", "base", "candidate", "difference"]
     title = f"questions that moved most ({comparison.metrics[0].metric})"
-    return text + "\n" + render_table(heads, rows, format, numeric=range(1, 4), title=title)
+    return render_table(heads, rows, format, numeric=range(1, 4), title=title)
 
 
-def _told(run: RunInfo) -> str:
+def _said_table(comparison: Comparison, base_said: Texts | None, said: Texts | None, format: str) -> str:
+    """Both answers and both judgments, a line each; nothing where no texts were written."""
+    rows, notes = [], []
+    for who, side, texts in zip(("base", "candidate"), comparison.sides, (base_said, said), strict=True):
+        if texts is None:
+            why = f"{side.place} has no texts" if side.place else "of several checkpoints no texts are shown"
+            notes.append(f"{who}: {why}")
+    for entry in comparison.moved:
+        for who, texts in (("base", base_said), ("candidate", said)):
+            for turn in (texts or {}).get(entry.question, []):
+                rows += [[entry.question, str(turn.turn), who, *told] for told in _lines(turn)]
+    if not rows:
+        return render_notes(notes, format)
+    title = f"what was said, and how it was graded; up to {_SHOWN} characters, whole by --format json"
+    return render_table(["question", "turn", "of", "", "text"], rows, format, numeric=[1], title=title, notes=notes)
+
+
+def _lines(turn: Turn) -> Iterator[tuple[str, str]]:
+    yield "answer", MISSING if turn.answer is None else _cut(turn.answer)
+    for judgment in turn.judgments:
+        place = "" if judgment.first is None else ", first of two" if judgment.first else ", second of two"
+        grade = "not graded" if judgment.score is None else f"graded {judgment.score:g}"
+        yield grade + place, _cut(judgment.reply or judgment.reason or MISSING)
+
+
+def _cut(text: str) -> str:
+    """On one line, and not longer than a table bears."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+
+
+def _told(side: Side) -> str:
+    run: RunInfo = side.run
     name = f"{run.model} ({run.note})" if run.note else run.model
-    return f"{name}, run {run.id}"
+    seeds = "".join(f", {other.run.id}" for other in side.seeds)
+    where = f" of {side.place}" if side.place else ""
+    return f"{name}, run{'s' if seeds else ''} {run.id}{seeds}{where}"
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -7,32 +7,37 @@ checked against the stored score, so that a comparison never rests on a wrong re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from zephyr_bench.benchmarks.open_llm_scores import AVERAGE, TaskRule, row_values, rules_of
+from zephyr_bench.benchmarks.open_llm_scores import AVERAGE, RowValue, TaskRule, owned_by, row_values, rules_of
 from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.stats.means import mean_of_means, mean_stderr
 
+Key = tuple[str, int, str]  # question, turn, rival
+Path = tuple[str, ...]  # of names: see Contribution
+Item = TypeVar("Item")
+_TURN = re.compile(r"turn-\d+")
 
-@dataclass(frozen=True)
-class Contribution:
+
+class Contribution(NamedTuple):
     """One value of a metric's mean, on the metric's scale.
 
     `path` says which nested mean it stands in: () for a plain mean over all, (subject,) for a group,
     (task, subject) for an average of groups; each level counts its members alike. Repeats (several
-    judgments of an answer) are values of their own with the same key.
+    judgments of an answer) are values of their own with the same key. `swing` is what a question adds that turns
+    from wrong to right, 100 for accuracies and preferences in per cent; None for grades and lengths.
     """
 
     question: str
     turn: int
     value: float
-    path: tuple[str, ...] = ()
+    path: Path = ()
     rival: str = ""
+    swing: float | None = None
 
     @property
-    def key(self) -> tuple[str, int, str]:
+    def key(self) -> Key:
         return self.question, self.turn, self.rival
 
 
@@ -62,6 +67,7 @@ def _percent_of(wanted: float) -> Callable[[float], float]:
     return lambda value: 100.0 * (value == wanted)
 
 
+_PERCENT = 100.0  # from wrong to right
 Reading = tuple[str, Callable[[float], float]]  # metric of the samples, what one is worth
 
 # metric of a run -> how it may come of its samples
@@ -90,24 +96,10 @@ def contributions(
     """
     graded = [sample for sample in samples if sample.value is not None]
     metrics = [score.metric for score in scores]
-    own_scale = any(sample.metric in metrics for sample in graded)
-    headline = _reading(metrics[0], graded) if metrics else None
     rules = rules_of(protocol or {})
-    found: dict[str, list[Contribution]] = {}
-    for score in scores:
-        if rules:
-            values = _of_suite(rules, graded, score.metric)
-        elif reading := _reading(score.metric, graded):
-            values = _read(graded, reading)
-        elif own_scale:
-            values = [_contribution(s, _same) for s in graded if _belongs(s, score.metric)]
-        elif headline:
-            values = _read([s for s in graded if _belongs(s, score.metric)], headline)
-        else:
-            values = _of_tasks(graded, score.metric, [m for m in metrics if m != AVERAGE])
-        if values and score.value is not None and _close(nested_mean(values), score.value):
-            found[score.metric] = values
-    return found
+    read = _of_suite(rules, graded, metrics) if rules else _of_metrics(graded, metrics)
+    told = {score.metric: score.value for score in scores}
+    return {name: values for name, values in read.items() if values and _close(nested_mean(values), told[name])}
 
 
 def by_category(
@@ -125,72 +117,142 @@ def by_category(
 
 def repeats_averaged(values: Sequence[Contribution]) -> list[Contribution]:
     """One value a key, the mean of its repeats."""
-    by_key: dict[tuple[str, int, str], list[Contribution]] = {}
+    return list(by_key(values).values())
+
+
+def by_key(values: Sequence[Contribution]) -> dict[Key, Contribution]:
+    """The same by key, in the order of each key's first value."""
+    found = {(value.question, value.turn, value.rival): value for value in values}
+    if len(found) == len(values):
+        return found
+    repeats: dict[Key, list[Contribution]] = {}
     for value in values:
-        by_key.setdefault(value.key, []).append(value)
-    return [replace(same[0], value=sum(v.value for v in same) / len(same)) for same in by_key.values()]
+        repeats.setdefault(value.key, []).append(value)
+    return {
+        key: same[0]._replace(value=sum(value.value for value in same) / len(same)) for key, same in repeats.items()
+    }
 
 
 def nested_mean(values: Sequence[Contribution]) -> float | None:
     """The metric: a mean, or a mean of means as deep as the paths go."""
-    if not values or not values[0].path:
-        return mean_stderr([value.value for value in values])[0]
-    return mean_of_means([(nested_mean(part), None) for part in branches(values)])[0]
-
-
-def branches(values: Sequence[Contribution]) -> list[list[Contribution]]:
-    """The members of the outermost nested mean, with one level of the path taken off."""
-    parts: dict[str, list[Contribution]] = {}
+    by_path: dict[Path, list[float]] = {}
     for value in values:
-        head, *rest = value.path
-        parts.setdefault(head, []).append(replace(value, path=tuple(rest)))
-    return list(parts.values())
+        by_path.setdefault(value.path, []).append(value.value)
+    return mean_by_path(by_path)
 
 
-def _contribution(sample: SampleScore, change: Callable[[float], float], *path: str) -> Contribution:
-    return Contribution(sample.question, sample.turn, change(sample.value or 0.0), path, sample.rival)
+def mean_by_path(values: Mapping[Path, Sequence[float]]) -> float | None:
+    """A mean, or the mean of the means of the branches."""
+    if not values or () in values:
+        return mean_stderr(values.get((), []))[0]
+    return mean_of_means([(mean_by_path(part), None) for part in branches(values).values()])[0]
 
 
-def _reading(metric: str, samples: Sequence[SampleScore]) -> Reading | None:
-    """How a derived metric comes of these samples; None where it is none, or not of these."""
+def branches(values: Mapping[Path, Item]) -> dict[str, dict[Path, Item]]:
+    """The members of the outermost nested mean, with one level of the path taken off."""
+    parts: dict[str, dict[Path, Item]] = {}
+    for path, items in values.items():
+        parts.setdefault(path[0], {})[path[1:]] = items
+    return parts
+
+
+def _of_metrics(samples: Sequence[SampleScore], metrics: Sequence[str]) -> dict[str, list[Contribution]]:
+    """Of a benchmark that is no suite by its protocol."""
     there = {sample.metric for sample in samples}
+    headline = _reading(metrics[0], there) if metrics else None
+    read = {}
+    if not there.isdisjoint(metrics):
+        belonging = _by_name(samples, [_contribution(sample, _same) for sample in samples])
+    elif headline:
+        of_it = [sample for sample in samples if sample.metric == headline[0]]
+        belonging = _by_name(of_it, _read(samples, headline))
+    else:
+        tasks = [metric for metric in metrics if metric != AVERAGE]
+        belonging = {metric: _of_tasks(samples, metric, tasks) for metric in metrics}
+    for metric in metrics:
+        reading = _reading(metric, there)
+        read[metric] = _read(samples, reading) if reading else belonging.get(metric, [])
+    return read
+
+
+def _by_name(samples: Sequence[SampleScore], values: Sequence[Contribution]) -> dict[str, list[Contribution]]:
+    """What each sample is worth, by its metric, its category, its turn and its rival."""
+    found: dict[str, list[Contribution]] = {}
+    names: dict[tuple[str, str, int, str], set[str]] = {}
+    for s, value in zip(samples, values, strict=True):
+        place = s.metric, s.category, s.turn, s.rival
+        if place not in names:
+            names[place] = _names(*place)
+        for name in names[place]:
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _names(metric: str, category: str, turn: int, rival: str) -> set[str]:
+    """A metric `turn-1` is of the first turns, whatever a category's name."""
+    told = {name for name in (metric, category) if not _TURN.fullmatch(name)}
+    return {*told, f"against {rival}", f"turn-{turn}"}
+
+
+def _contribution(
+    sample: SampleScore, change: Callable[[float], float], *path: str, swing: float | None = None
+) -> Contribution:
+    return Contribution(sample.question, sample.turn, change(sample.value or 0.0), path, sample.rival, swing)
+
+
+def _reading(metric: str, there: Collection[str]) -> Reading | None:
+    """How a derived metric comes of samples of those metrics; None where it is none, or not of these."""
     return next((reading for reading in _DERIVED.get(metric, ()) if reading[0] in there), None)
 
 
 def _read(samples: Sequence[SampleScore], reading: Reading) -> list[Contribution]:
     name, change = reading
-    return [_contribution(sample, change) for sample in samples if sample.metric == name]
+    swing = None if change is _same else _PERCENT
+    return [_contribution(sample, change, swing=swing) for sample in samples if sample.metric == name]
 
 
-def _belongs(sample: SampleScore, metric: str) -> bool:
-    turn = re.fullmatch(r"turn-(\d+)", metric)
-    if turn:
-        return sample.turn == int(turn[1])
-    return metric in (sample.metric, sample.category, f"against {sample.rival}")
+def _of_suite(
+    rules: Sequence[TaskRule], samples: Sequence[SampleScore], metrics: Sequence[str]
+) -> dict[str, list[Contribution]]:
+    """By metric: a task's rows, or for the average those of every task; nothing where one of them has none."""
+    owned = owned_by(rules, samples)
+    found = {
+        metric: _of_rule(rule, row_values([rule], metric, owned[rule.task]))
+        for rule in rules
+        for metric in metrics
+        if metric == rule.task or metric.startswith(f"{rule.task}: ")
+    }
+    if AVERAGE in metrics:
+        tasks = {rule.task: found.get(rule.task, []) for rule in rules}
+        found[AVERAGE] = [
+            Contribution(value.question, 0, value.value, (task, *(value.path or (task,))), "", value.swing)
+            for task, values in tasks.items()
+            if all(tasks.values())
+            for value in values
+        ]
+    return {metric: found[metric] for metric in metrics if metric in found}
 
 
-def _of_suite(rules: Sequence[TaskRule], samples: Sequence[SampleScore], metric: str) -> list[Contribution]:
-    """A task's rows, or for the average those of every task; nothing where one of them has none."""
-    if metric != AVERAGE:
-        return [Contribution(row.question, 0, row.value, row.path) for row in row_values(rules, metric, samples)]
-    values = []
-    for rule in rules:
-        rows = row_values(rules, rule.task, samples)
-        if not rows:
-            return []
-        values += [Contribution(row.question, 0, row.value, (rule.task, *row.path)) for row in rows]
-    return values
+def _of_rule(rule: TaskRule, rows: Sequence[RowValue]) -> list[Contribution]:
+    """A right answer is worth more than 100 where scores are counted from chance."""
+    swings = {leaf: _PERCENT / (1 - rule.lower_bound(leaf)) for leaf in {_leaf(rule, row) for row in rows}}
+    return [Contribution(row.question, 0, row.value, row.path, "", swings[_leaf(rule, row)]) for row in rows]
+
+
+def _leaf(rule: TaskRule, row: RowValue) -> str:
+    return row.path[0] if row.path else rule.task
 
 
 def _of_tasks(samples: Sequence[SampleScore], metric: str, tasks: Sequence[str]) -> list[Contribution]:
     """Rows of an Open LLM suite: the category is the task, or task_subject where the task is a group."""
+    owners = {category: _owner(category, tasks) for category in {sample.category for sample in samples}}
     values = []
     for sample in samples:
-        owner = _owner(sample.category, tasks)
+        owner = owners[sample.category]
         if owner is not None and metric == AVERAGE:
-            values.append(_contribution(sample, _percent, owner, sample.category))
+            values.append(_contribution(sample, _percent, owner, sample.category, swing=_PERCENT))
         elif owner == metric:
-            values.append(_contribution(sample, _percent, sample.category))
+            values.append(_contribution(sample, _percent, sample.category, swing=_PERCENT))
     return values
 
 
@@ -199,5 +261,5 @@ def _owner(category: str, tasks: Sequence[str]) -> str | None:
     return max(owners, key=len, default=None)
 
 
-def _close(found: float | None, stored: float) -> bool:
-    return found is not None and abs(found - stored) <= 1e-9 * max(1.0, abs(stored))
+def _close(found: float | None, stored: float | None) -> bool:
+    return found is not None and stored is not None and abs(found - stored) <= 1e-9 * max(1.0, abs(stored))

@@ -65,7 +65,8 @@ def drawn(points: Sequence[Point], *, title: str) -> bytes:
     rows = -(-max(1, len(names)) // columns)
     figure = Figure(figsize=(columns * _WIDTH, rows * _HEIGHT + 0.5), dpi=150, layout="constrained")
     figure.suptitle(title, fontsize=12)
-    figure.supxlabel("step\nbars: 95 % (1.96 standard errors); dotted: before training", fontsize=9)
+    before = "; dotted: before training" if any(point.step == 0 for point in known) else ""
+    figure.supxlabel(f"step\nbars: 95 % (1.96 standard errors){before}", fontsize=9)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel, name in zip(panels, names, strict=False):
         _panel(panel, [point for point in known if point.benchmark == name], name)

@@ -17,6 +17,7 @@ from zephyr_bench.benchmarks.pairing import of_both
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.fingerprint import short
 from zephyr_bench.records import Judgment
+from zephyr_bench.reports.standings import DRIFT
 
 if TYPE_CHECKING:
     from zephyr_bench.store import Store
@@ -104,7 +105,7 @@ def read_judges(store: Store, benchmark: str | None) -> tuple[list[Judged], dict
     answered: dict[str, Answered] = {}
     runs = store.runs()
     for run in runs:
-        if benchmark not in (None, run.benchmark):
+        if benchmark not in (None, run.benchmark) or DRIFT in run.protocol:  # of another day: no repeats
             continue
         verdicts = store.verdicts_of(run.id)
         asked = {question.id: question.turns for question in store.questions_of(run.id)}

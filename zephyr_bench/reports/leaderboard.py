@@ -14,6 +14,8 @@ from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.escaping import visible
 from zephyr_bench.reports.counted import ODD_ANSWERS, value_told
 from zephyr_bench.reports.published import Published, load_published
+from zephyr_bench.reports.rank_ranges import NOTE as RANKED
+from zephyr_bench.reports.rank_ranges import with_rank_ranges
 from zephyr_bench.reports.ranking import (
     Column,
     Headlines,
@@ -67,13 +69,16 @@ def render_leaderboard(
     """
     every_run = store.runs()
     runs = [run for run in every_run if benchmark in (None, run.benchmark)]
-    sources = load_published(include)
-    _check_known(benchmark, headlines, every_run, sources)
+    # reading the sources takes longer than a small leaderboard
+    known = benchmark is None or benchmark in headlines or bool(runs)
+    sources = load_published(include) if published or not known else []
+    if benchmark is not None and not known:
+        _check_known(benchmark, headlines, every_run, sources)
     scores = store.scores_of([run.id for run in runs_that_count(runs)])
     found = measured(runs, scores, checkpoint_labels(every_run))
     if published:
         found += [entry for entry in from_published(sources) if benchmark in (None, entry.benchmark)]
-    found = with_the_only_references(found)
+    found = with_rank_ranges(store, runs, with_the_only_references(found), headlines)
     if benchmark is not None or format in ("json", "csv"):
         found = with_store_length_control(store, found)
     if format in ("json", "csv"):
@@ -138,27 +143,31 @@ def metric_table(
     columns = columns_of(standings, headlines)
     benchmark = columns[0].benchmark
     in_order = [(column, standing) for column in columns for standing in ranked(standings, column, headlines)]
-    every = (score.metric for _, standing in in_order for score in standing.scores)
+    # whose run has the most metrics gives their order, so that it doesn't hang on who is first
+    fullest = sorted((tuple(s.metric for s in standing.scores) for _, standing in in_order), key=lambda m: (-len(m), m))
+    every = (metric for own in fullest for metric in own)
     metrics = [metric for metric in dict.fromkeys(every) if metric not in ODD_ANSWERS]  # remarks say those
     headline = headline_of(benchmark, standings, headlines)
     metrics.sort(key=lambda metric: metric != headline)
     ways = {how: {tell(column) for column in columns} for how, tell in _WAYS.items()}
     ways["references"] -= {""} if len(ways["references"]) == 2 else set()  # one set, and a run that tells none
     apart = [how for how, told in ways.items() if len(told) > 1]
+    with_ranks = any(standing.rank for standing in standings)
     cells = [
         [
             _name(standing, notes) + "".join(map(notes.mark, standing.remarks)),
             *(_WAYS[how](column) or MISSING for how in apart),
+            *([str(standing.rank or MISSING)] if with_ranks else []),
             *(_number(standing, metric, notes) for metric in metrics),
         ]
         for column, standing in in_order
     ]
-    heads = ["model", *apart, *metrics]
+    heads = ["model", *apart, *(["rank"] if with_ranks else []), *metrics]
     alike = [f", {how} {next(iter(told))}" for how, told in ways.items() if how not in apart and told != {""}]
     title = benchmark + "".join(alike)
     told = [NOTE] if STORE_LENGTH_CONTROLLED in metrics else []
     below = [*_key_to_marks(standings), *notes.lines(), *told, *more_notes]
-    numeric = range(len(heads) - len(metrics), len(heads))
+    numeric = range(1 + len(apart), len(heads))
     return render_table(heads, cells, format, numeric=numeric, title=title, notes=below)
 
 
@@ -170,7 +179,9 @@ def _name(standing: Standing, notes: Notes) -> str:
 def _cell(standing: Standing | None, metric: str, notes: Notes) -> str:
     """A number with all that is to be known of it, where its row holds other standings, too."""
     text = _number(standing, metric, notes)
-    return text if standing is None or text == MISSING else text + "".join(map(notes.mark, standing.remarks))
+    if standing is None or text == MISSING:
+        return text
+    return text + (f" ({standing.rank})" if standing.rank else "") + "".join(map(notes.mark, standing.remarks))
 
 
 def _number(standing: Standing | None, metric: str, notes: Notes) -> str:
@@ -190,6 +201,8 @@ def _key_to_marks(standings: Sequence[Standing]) -> list[str]:
     lines = []
     if any(score.stderr is not None for standing in standings for score in standing.scores):
         lines.append("± standard error")
+    if any(standing.rank for standing in standings):
+        lines.append(RANKED)
     if any(standing.published for standing in standings):
         lines.append("† published by others, not measured here")
     return lines
@@ -210,11 +223,7 @@ def _unfinished(run: RunInfo) -> str:
     return f"left out: {what} {state}; the same command again finishes it"
 
 
-def _check_known(
-    benchmark: str | None, headlines: Headlines, runs: Sequence[RunInfo], sources: Sequence[Published]
-) -> None:
-    if benchmark is None:
-        return
+def _check_known(benchmark: str, headlines: Headlines, runs: Sequence[RunInfo], sources: Sequence[Published]) -> None:
     printed = {table.benchmark for source in sources for table in source.tables}
     known = {*headlines, *(run.benchmark for run in runs), *printed}
     if benchmark not in known:

@@ -14,7 +14,7 @@ from zephyr_bench.reports.standings import Standing
 
 _RIVALS_NAMED = 2  # more are counted
 _KEYS = ("model", "benchmark", "metric", "value", "stderr", "n", "judge", "run", "published")
-_KEYS_OF_SOME = ("references", "rivals")  # only where a run has such
+_KEYS_OF_SOME = ("references", "rivals", "rank_low", "rank_high")  # only where a run has such
 
 Headlines = Mapping[str, str]  # benchmark -> metric
 
@@ -31,7 +31,8 @@ class Column(NamedTuple):
 def records(standings: Sequence[Standing], headlines: Headlines) -> list[dict[str, Any]]:
     """One record a score: benchmark by benchmark, judge by judge, best model and headline metric first.
 
-    What the judge was shown, or the answers were compared with, stands only in records of a run that has such.
+    What the judge was shown, or the answers were compared with, stands only in records of a run that has such; the
+    ranks that a model may have only beside the headline of a model that could be ranked among others.
     """
     return [
         {
@@ -46,11 +47,16 @@ def records(standings: Sequence[Standing], headlines: Headlines) -> list[dict[st
             "published": standing.published,
             **({"references": standing.references} if standing.references else {}),
             **({"rivals": list(standing.rivals)} if standing.rivals else {}),
+            **(_ranks(standing) if score.metric == headline_of(column.benchmark, standings, headlines) else {}),
         }
         for column in columns_of(standings, headlines)
         for standing in ranked(standings, column, headlines)
         for score in standing.scores
     ]
+
+
+def _ranks(standing: Standing) -> dict[str, int]:
+    return {"rank_low": standing.rank.low, "rank_high": standing.rank.high} if standing.rank else {}
 
 
 def render_standings(standings: Sequence[Standing], headlines: Headlines, format: str) -> str:

@@ -39,15 +39,20 @@ def render_table(
     "table" and "markdown". The other formats are "csv" and "json" (a list of objects). Raises UserError
     for another.
     """
+    below = render_notes(notes, format)
     if format == "table":
-        below = "".join(f"{visible(note)}\n" for note in notes)
         above = f"{visible(title)}\n\n" if title else ""
         return above + terminal_table(columns, cells, numeric=numeric, width=_screen_width()) + below
     if format == "markdown":
-        below = "".join(f"{markdown(note)}  \n" for note in notes)
         above = f"{markdown(title)}\n\n" if title else ""
         return above + _markdown(columns, cells, numeric) + (f"\n{below}" if below else "")
     return render_records([dict(zip(columns, row, strict=True)) for row in cells], columns, format)
+
+
+def render_notes(notes: Sequence[str], format: str) -> str:
+    """A line each, where people read; what stands in them may come from outside."""
+    shown = {"table": lambda note: f"{visible(note)}\n", "markdown": lambda note: f"{markdown(note)}  \n"}
+    return "".join(shown[format](note) for note in notes) if format in shown else ""
 
 
 def render_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str], format: str) -> str:
@@ -64,7 +69,8 @@ def render_records(records: Sequence[Mapping[str, Any]], columns: Sequence[str],
 
 
 def render_json(value: Any) -> str:
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+    # GitHub's runner would take ##[ for a command; within a JSON text the escape is the same character
+    return json.dumps(value, indent=2, allow_nan=False).replace("##[", "##\\u005b") + "\n"
 
 
 def number(value: float | None, *, signed: bool = False) -> str:

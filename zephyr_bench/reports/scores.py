@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.reports.contributions import contributions
 from zephyr_bench.reports.counted import ODD_ANSWERS, value_told, warnings
+from zephyr_bench.reports.kept_terms import keep_terms
 from zephyr_bench.reports.ranking import render_standings, rivals_told
 from zephyr_bench.reports.render import MISSING, number, render_table
+from zephyr_bench.reports.sides import own_answers
 from zephyr_bench.reports.standings import Standing
 from zephyr_bench.reports.trainings import training_told
 from zephyr_bench.stats.repeats import ErrorParts, error_parts
@@ -22,6 +24,7 @@ def render_run(store: Store, run_id: str, format: str) -> str:
     """A run's scores, headline first, as table, markdown, csv or json (the leaderboard's records)."""
     run = store.run(run_id)
     scores = store.scores_of([run.id]).get(run.id, [])
+    keep_terms(store, [run.id])
     if format in ("json", "csv"):
         standing = Standing(run.model, run.note or "", run.benchmark, run.judge, tuple(scores), run.id)
         return render_standings([standing], {}, format)
@@ -86,7 +89,7 @@ def judge_noise(samples: Sequence[SampleScore], scores: Sequence[Score]) -> Erro
 
 def _odd_answers(store: Store, run: RunInfo) -> Iterator[str]:
     """What a mean doesn't show: answers that are empty, were cut, or are not known."""
-    own = [answer for answer in store.answers_of(run.id) if answer.model == run.model]
+    own = own_answers(store, run)
     empty = sum(answer.text is not None and not answer.text.strip() for answer in own)
     cut = sum(answer.finish_reason == "length" for answer in own)
     unknown = sum(answer.text is None for answer in own)

@@ -7,7 +7,7 @@ tables are made of them in leaderboard.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,23 @@ from zephyr_bench.reports.published import Published
 if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo
 
+DRIFT = "drift"  # in a protocol: the baseline's answers graded again (pipeline/anchors.py), no result of the model's
+SEQUENTIAL = "sequential"  # likewise: judged in random order until the gate was certain (pipeline/sequential_gate.py)
+
 Scores = Mapping[str, Sequence[Score]]  # by run
 Labels = Mapping[tuple[str, str], str]  # by fingerprint and name
 _Key = tuple[str, str, str, str | None, tuple[str, ...], str | None]
+
+
+@dataclass(frozen=True)
+class RankRange:
+    """First and last rank that a model may have among those of its column; 1 is the best."""
+
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        return str(self.low) if self.low == self.high else f"{self.low}–{self.high}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ class Standing:
     source: str = ""  # of a published figure
     remarks: tuple[str, ...] = ()  # on the whole standing
     figure_notes: tuple[tuple[str, str], ...] = ()  # (metric, remark) of published figures
+    rank: RankRange | None = None  # by the headline; None: not ranked (rank_ranges.py)
 
     @property
     def published(self) -> bool:
@@ -94,7 +109,7 @@ def with_the_only_references(standings: Sequence[Standing]) -> list[Standing]:
 
 def runs_that_count(runs: Sequence[RunInfo]) -> list[RunInfo]:
     """One complete run for each (checkpoint, benchmark, judge, rivals, references); see `measured`."""
-    complete = [run for run in runs if run.status == "complete"]
+    complete = [run for run in runs if run.status == "complete" and DRIFT not in run.protocol]
     kept: dict[_Key, RunInfo] = {}
     for run in (*(r for r in complete if not is_limited(r)), *(r for r in complete if is_limited(r))):
         kept.setdefault(_key(run), run)
@@ -102,16 +117,17 @@ def runs_that_count(runs: Sequence[RunInfo]) -> list[RunInfo]:
 
 
 def is_limited(run: RunInfo) -> bool:
-    """Whether it is a part of the benchmark: its first questions, or some of its tasks."""
-    return run.protocol.get("limit") is not None or bool(run.protocol.get("only"))
+    """Whether it is a part of the benchmark: its first questions, some of its tasks, or what a gate needed."""
+    protocol = run.protocol
+    return protocol.get("limit") is not None or bool(protocol.get("only")) or SEQUENTIAL in protocol
 
 
 def left_out(runs: Sequence[RunInfo]) -> list[RunInfo]:
     """The newest run of each (checkpoint, benchmark, judge, rivals, references) that has no complete one."""
-    whole = {_key(run) for run in runs if run.status == "complete"}
+    whole = {_key(run) for run in runs if run.status == "complete" and DRIFT not in run.protocol}
     newest: dict[_Key, RunInfo] = {}
     for run in runs:
-        if _key(run) not in whole:
+        if _key(run) not in whole and DRIFT not in run.protocol:
             newest.setdefault(_key(run), run)
     return list(newest.values())
 
@@ -137,19 +153,24 @@ def _remarks(runs: Sequence[RunInfo], labels: Labels) -> dict[str, tuple[str, ..
         groups.setdefault((run.benchmark, run.judge, run.rivals, run.references), []).append(run)
     told: dict[str, tuple[str, ...]] = {}
     for group in groups.values():
-        usual = _usual(group)
+        usual = usual_run(group)
         for run in group:
             told[run.id] = tuple(_odd(run, usual, labels))
     return told
 
 
-def _usual(group: Sequence[RunInfo]) -> RunInfo:
-    """The run whose protocol and judge most of the group share; of equals the first, which is the newest."""
-    times = Counter(_conditions(run) for run in group)
-    return max(group, key=lambda run: times[_conditions(run)])
+def usual_run(group: Sequence[RunInfo], conditions: Callable[[RunInfo], str] | None = None) -> RunInfo:
+    """The run whose conditions (protocol and judge) most of the group share.
+
+    Of equals the one that comes first by its conditions' text and the model: the order of filling decides nothing.
+    """
+    tell = conditions or protocol_and_judge
+    own = [(tell(run), run) for run in group]
+    times = Counter(text for text, _ in own)
+    return min(own, key=lambda entry: (-times[entry[0]], entry[0], entry[1].model, entry[1].model_fingerprint))[1]
 
 
-def _conditions(run: RunInfo) -> str:
+def protocol_and_judge(run: RunInfo) -> str:
     return canonical_json([dict(run.protocol), run.judge_fingerprint])
 
 
@@ -158,7 +179,10 @@ def _odd(run: RunInfo, usual: RunInfo, labels: Labels) -> list[str]:
     if unjudged := run.environment.get("not_judged"):
         remarks.append(f"{unjudged} turns without a judgment")
     if (limit := run.protocol.get("limit")) is not None:
-        remarks.append(f"only the first questions: --limit {limit}")
+        which = "questions of each category" if run.protocol.get("spread") else "the first questions"
+        remarks.append(f"only {which}: --limit {limit}")
+    if SEQUENTIAL in run.protocol:
+        remarks.append("judged in random order, until the gate was certain")
     if only := run.protocol.get("only"):
         remarks.append(f"only {', '.join(only)}")
     if unanswered := run.protocol.get("not_answered"):

@@ -24,6 +24,7 @@ NOTE = (
     f"{METRIC}: length-controlled by difficulties estimated from this table's models; not AlpacaEval 2's lc-win-rate, "
     f"whose difficulties are published for its own judge and baseline"
 )
+_Values = Mapping[str, float | None]  # by instruction
 _Facts = Mapping[str, tuple[float, float]]  # by instruction: preference (NaN for a missing one), length difference
 
 
@@ -35,7 +36,8 @@ def with_store_length_control(store: Store, standings: Sequence[Standing]) -> li
             groups.setdefault(column_of(standing), []).append(place)
     found = list(standings)
     for places in groups.values():
-        facts = {place: facts for place in places if (facts := _facts(store, standings[place].run or ""))}
+        of_runs = _facts(store, [standings[place].run or "" for place in places])
+        facts = {place: own for place in places if (own := of_runs[standings[place].run or ""])}
         for place, score in zip(facts, _scores(list(facts.values())), strict=True):
             if score.value is not None:
                 first, *others = found[place].scores
@@ -50,17 +52,20 @@ def _lacks_control(standing: Standing) -> bool:
     return standing.run is not None and compared and (published is None or published.value is None)
 
 
-def _facts(store: Store, run: str) -> _Facts:
-    """Nothing where the baseline's lengths are not known, as in runs of an early release."""
-    values = {
-        metric: {s.question: math.nan if s.value is None else s.value for s in samples if s.replicate == 0}
-        for metric, samples in ((m, store.samples_of(run, m)) for m in (PREFERENCE, LENGTH, BASELINE_LENGTH))
-    }
-    preferences, own, baseline = values.values()
+def _facts(store: Store, runs: Sequence[str]) -> dict[str, _Facts]:
+    """By run; nothing where the baseline's lengths are not known, as in runs of an early release."""
+    preferences, lengths, baselines = (store.values_of(runs, m) for m in (PREFERENCE, LENGTH, BASELINE_LENGTH))
+    return {run: _of_run(preferences[run], lengths[run], baselines[run]) for run in runs}
+
+
+def _of_run(preferences: _Values, lengths: _Values, baselines: _Values) -> _Facts:
+    def known(value: float | None) -> float:
+        return math.nan if value is None else value
+
     return {
-        question: (preference, baseline[question] - own[question])
+        question: (known(preference), known(baselines[question]) - known(lengths[question]))
         for question, preference in preferences.items()
-        if question in baseline and question in own
+        if question in baselines and question in lengths
     }
 
 

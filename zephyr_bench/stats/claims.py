@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from scipy import stats
-
+from zephyr_bench.stats.distributions import normal_cdf, t_cdf, t_quantile
 from zephyr_bench.stats.score_interval import score_interval, score_z
 from zephyr_bench.stats.sign_flips import MOST_TERMS, flipped_as_low, mcnemar_as_low
 
@@ -76,7 +75,7 @@ def p_below(found: Difference, bound: float = 0.0) -> float | None:
             return None
         stderr, degrees = about
         t = (value - bound) / stderr
-        p = float(stats.t.cdf(max(t, _unskewed(t, changes.skew)), degrees))
+        p = t_cdf(max(t, _unskewed(t, changes.skew)), degrees)
     return max(p, _signs_as_low(changes)) if bound == 0 else p
 
 
@@ -98,7 +97,7 @@ def careful_interval(found: Difference, confidence: float = 0.95) -> tuple[float
         if about is None:
             return None
         stderr, degrees = about
-        t = float(stats.t.ppf((1 + confidence) / 2, degrees))
+        t = t_quantile((1 + confidence) / 2, degrees)
         low = value - stderr * max(t, _skewed(t, -changes.skew))
         high = value + stderr * max(t, _skewed(t, changes.skew))
     level = (1 - confidence) / 2
@@ -143,7 +142,7 @@ def _p_by_count(changes: Changes, bound: float) -> float:
     if abs(supposed) > 1 + 1e-9:
         return float(supposed < 0)  # beyond what can be, where a change is of this size
     supposed = min(max(supposed, -1 + 1e-9), 1 - 1e-9)
-    return float(stats.norm.cdf(score_z(changes.better, changes.worse, changes.questions, supposed)))
+    return normal_cdf(score_z(changes.better, changes.worse, changes.questions, supposed))
 
 
 def _unskewed(t: float, skew: float) -> float:

@@ -15,9 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from zephyr_bench.stats.claims import Changes, Difference, careful_interval, counted, p_above, p_below, spread
+from zephyr_bench.stats.distributions import t_cdf, t_quantile
 from zephyr_bench.stats.means import as_finite, cluster_sums
 from zephyr_bench.stats.power import detectable
 from zephyr_bench.stats.sign_flips import MOST_TERMS
@@ -125,7 +125,7 @@ def _interval(found: Difference, confidence: float) -> tuple[float | None, float
         return careful_interval(found, confidence) or (None, None)
     if found.value is None or not found.stderr or not found.degrees:
         return None, None
-    half = float(stats.t.ppf((1 + confidence) / 2, found.degrees)) * found.stderr
+    half = t_quantile((1 + confidence) / 2, found.degrees) * found.stderr
     return found.value - half, found.value + half
 
 
@@ -138,7 +138,7 @@ def _p_value(found: Difference) -> float | None:
         return min(1.0, 2 * min(p for p in sides if p is not None))
     if found.value is None or not found.stderr or not found.degrees:
         return None  # a p-value would need a spread
-    return float(2 * stats.t.sf(abs(found.value) / found.stderr, found.degrees))
+    return 2 * t_cdf(-abs(found.value) / found.stderr, found.degrees)
 
 
 def _changes(sums: NDArray[np.float64], sizes: NDArray[np.float64], swing: float | None) -> Changes:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from scipy import stats
-from scipy.optimize import brentq
+from zephyr_bench.stats.distributions import noncentral_t_above, normal_cdf, normal_quantile, t_quantile
 
 LEVEL = 0.05
 POWER = 0.8
@@ -23,8 +22,8 @@ def power_of(difference: float, stderr: float, degrees: float | None, *, level: 
     """
     distance = abs(difference) / stderr
     if degrees is None:
-        return float(stats.norm.sf(stats.norm.ppf(1 - level / 2) - distance))
-    return float(stats.nct.sf(stats.t.ppf(1 - level / 2, degrees), degrees, distance))
+        return normal_cdf(distance - normal_quantile(1 - level / 2))
+    return noncentral_t_above(t_quantile(1 - level / 2, degrees), degrees, distance)
 
 
 def detectable(stderr: float, degrees: float | None, *, level: float = LEVEL, power: float = POWER) -> float:
@@ -38,11 +37,19 @@ def detectable(stderr: float, degrees: float | None, *, level: float = LEVEL, po
 
 @lru_cache(maxsize=1024)  # a comparison asks the same for each of its metrics, and each time takes milliseconds
 def _distance(degrees: float | None, level: float, power: float) -> float:
-    """In standard errors."""
-    far = 8.0
-    while power_of(far, 1.0, degrees, level=level) < power and far < 1e6:
-        far *= 4
-    return float(brentq(lambda d: power_of(d, 1.0, degrees, level=level) - power, 0.0, far, xtol=1e-9))
+    """In standard errors; by bisection, as scipy.optimize takes longer to load than this takes."""
+    low, high = 0.0, 8.0
+    while power_of(high, 1.0, degrees, level=level) < power and high < 1e6:
+        low, high = high, 4 * high
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        if power_of(middle, 1.0, degrees, level=level) < power:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def pairs_needed(difference: float, spread: float, *, level: float = LEVEL, power: float = POWER) -> int:

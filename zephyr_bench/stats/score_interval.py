@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
-from scipy.optimize import brentq
+from zephyr_bench.stats.distributions import normal_quantile
 
 _EDGE = 1 - 1e-9
 
@@ -33,7 +32,9 @@ def score_interval(better: int, worse: int, n: int, *, confidence: float = 0.95)
     """Of better / n - worse / n. Raises ValueError for no pair, or more that changed than there are."""
     if n < 1 or better + worse > n:
         raise ValueError(f"{better} better and {worse} worse of {n} pairs")
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    from scipy.optimize import brentq  # here, as it loads much, and few intervals are of this kind
+
+    z = normal_quantile((1 + confidence) / 2)
     seen = (better - worse) / n
 
     def excess(supposed: float) -> float:

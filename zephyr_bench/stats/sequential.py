@@ -15,10 +15,10 @@ import numpy as np
 from scipy import stats
 
 from zephyr_bench.stats.betting import bounds, log_wealth_above, log_wealth_below
-from zephyr_bench.stats.claims import LEAST_QUESTIONS, p_above, p_below
+from zephyr_bench.stats.claims import LEAST_QUESTIONS, careful_interval, p_above, p_below
 from zephyr_bench.stats.gate import Verdict
 from zephyr_bench.stats.means import as_finite
-from zephyr_bench.stats.paired import paired_difference
+from zephyr_bench.stats.paired import Difference, paired_difference
 
 Q = TypeVar("Q")
 
@@ -50,7 +50,7 @@ class Progress:
     stop: Stop | None
     judged: int
     mean: float | None  # of the differences so far
-    low: float  # bounds of the true difference, which hold at all times at once
+    low: float  # bounds of the true difference, which hold at all times at once; of ALL_JUDGED the paired test's
     high: float
     all_low: float  # bounds of the difference that judging all planned questions would show
     all_high: float
@@ -80,6 +80,8 @@ def progress(differences: Sequence[float], plan: Plan) -> Progress:
     low, high = _back(bounds(scaled, level=early), plan)
     all_low, all_high = _back(bounds(scaled, level=_FUTILE / 2, population=plan.planned), plan)
     verdict, stop = _verdict(values, scaled, plan, early, (all_low, all_high))
+    if stop is Stop.ALL_JUDGED:  # the interval that the verdict goes by
+        low, high = careful_interval(_paired(values, plan), 1 - 2 * (plan.level - early)) or (low, high)
     mean = float(values.mean()) if len(values) else None
     return Progress(verdict, stop, len(values), mean, low, high, all_low, all_high)
 
@@ -118,7 +120,7 @@ def _verdict(
 
 def _of_all(values: np.ndarray, plan: Plan, level: float) -> Verdict:
     """The gate's rules on all that was planned."""
-    found = paired_difference([0.0] * len(values), values.tolist(), swing=plan.swing)
+    found = _paired(values, plan)
     if len(values) < LEAST_QUESTIONS:
         return Verdict.INCONCLUSIVE
     if not values.any() and plan.swing is None:
@@ -127,6 +129,10 @@ def _of_all(values: np.ndarray, plan: Plan, level: float) -> Verdict:
     if not_inferior is not None and not_inferior <= level:
         return Verdict.PASS
     return Verdict.REGRESSION if lower is not None and lower <= level else Verdict.INCONCLUSIVE
+
+
+def _paired(values: np.ndarray, plan: Plan) -> Difference:
+    return paired_difference([0.0] * len(values), values.tolist(), swing=plan.swing)
 
 
 def _futile(values: np.ndarray, plan: Plan, level: float, of_all: tuple[float, float]) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from zephyr_bench.stats.distributions import half_binomial_cdf
 
 MOST_TERMS = 28  # two halves of 2^14 ways to put the signs
 
@@ -43,4 +44,4 @@ def mcnemar_as_low(better: int, worse: int) -> float:
 
     None changed: 1.
     """
-    return float(stats.binom.cdf(better, better + worse, 0.5))
+    return half_binomial_cdf(better, better + worse)

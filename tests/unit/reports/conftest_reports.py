@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,44 +26,46 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def add_run(store: Store) -> AddRun:
-    """Puts a run into the store and returns its id. Without `scores` they come from the samples."""
+    """`put_run` into the fixture's store."""
+    return partial(put_run, store)
 
-    def add(
-        model: str,
-        benchmark: str = "mt-bench-mini",
-        *,
-        samples: Sequence[SampleScore] = (),
-        scores: Sequence[Score] | None = None,
-        judge: str | None = "rubric",
-        judge_version: str = "1",
-        weights: str | None = None,
-        note: str = "",
-        status: str = "complete",
-        protocol: Mapping[str, Any] | None = None,
-        seed: int = 0,
-        environment: Mapping[str, str] | None = None,
-    ) -> str:
-        checkpoint = fingerprint(weights or model.encode("utf-8", "backslashreplace").hex())
-        store.put_model(fingerprint=checkpoint, name=model, location="somewhere", note=note, lineage={})
-        start = RunStart(
-            benchmark=benchmark,
-            model=model,
-            model_fingerprint=checkpoint,
-            engine_fingerprint=fingerprint([checkpoint, "engine"]),
-            judge=judge,
-            judge_fingerprint=fingerprint([judge, judge_version]) if judge else None,
-            protocol=dict(protocol or {"limit": None}),
-            seed=seed,
-            environment=dict(environment or {}),
-        )
-        run = store.start_run(start)
-        run.add_samples(list(samples))
-        if scores is None:
-            scores = open_benchmark(benchmark).aggregate(samples) if samples else []
-        run.finish(status, list(scores) if status == "complete" else [])
-        return run.id
 
-    return add
+def put_run(
+    store: Store,
+    model: str,
+    benchmark: str = "mt-bench-mini",
+    *,
+    samples: Sequence[SampleScore] = (),
+    scores: Sequence[Score] | None = None,
+    judge: str | None = "rubric",
+    judge_version: str = "1",
+    weights: str | None = None,
+    note: str = "",
+    status: str = "complete",
+    protocol: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Into the store; returns its id. Without `scores` they come from the samples."""
+    checkpoint = fingerprint(weights or model.encode("utf-8", "backslashreplace").hex())
+    store.put_model(fingerprint=checkpoint, name=model, location="somewhere", note=note, lineage={})
+    start = RunStart(
+        benchmark=benchmark,
+        model=model,
+        model_fingerprint=checkpoint,
+        engine_fingerprint=fingerprint([checkpoint, "engine"]),
+        judge=judge,
+        judge_fingerprint=fingerprint([judge, judge_version]) if judge else None,
+        protocol=dict(protocol or {"limit": None}),
+        seed=seed,
+        environment=dict(environment or {}),
+    )
+    run = store.start_run(start)
+    run.add_samples(list(samples))
+    if scores is None:
+        scores = open_benchmark(benchmark).aggregate(samples) if samples else []
+    run.finish(status, list(scores) if status == "complete" else [])
+    return run.id
 
 
 def chat_samples(*values: tuple[float | None, float | None]) -> list[SampleScore]:

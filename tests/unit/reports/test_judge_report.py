@@ -60,6 +60,7 @@ def put(
     version: str = "1",
     run_judge: str | None = None,
     benchmark: str = "mt-bench",
+    protocol: Mapping[str, Any] | None = None,
 ) -> None:
     """A run with these judgments; of another judge's run where `run_judge` is given, as a jury's is."""
     store.put_model(fingerprint=fingerprint("m"), name="m", location="somewhere")
@@ -71,6 +72,7 @@ def put(
             engine_fingerprint=fingerprint("engine"),
             judge=run_judge or judge,
             judge_fingerprint=fingerprint([run_judge or judge, version]),
+            protocol=dict(protocol or {}),
         )
     )
     for match, score in told:
@@ -113,6 +115,14 @@ def test_judgments_without_a_score_are_counted_with_their_reasons(store: Store) 
     low, high = wilson_interval(2, 4)
     expected = {"value": 50.0, "n": 4, "count": 2, "low": pytest.approx(100 * low), "high": pytest.approx(100 * high)}
     assert found["measures"]["parse-failure rate"] == expected
+
+
+def test_anchors_of_a_gate_are_no_repeats_of_the_judges(store: Store) -> None:
+    """They are asked on another day, to see whether the judge moved; nor do they count as judgments."""
+    put(store, [grade("m", "1", 7), grade("m", "2", 5)])
+    before = report(store)
+    put(store, [grade("m", "1", 3, replicate=1_000_007)], protocol={"drift": {"candidate": "c", "baseline": "b"}})
+    assert report(store) == before
 
 
 def test_a_judgment_of_several_runs_counts_once(store: Store) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_reports import HEADLINES, AddRun, chat_samples, preference_samples, task_samples
+from conftest_reports import HEADLINES, AddRun, chat_samples, preference_samples, put_run, task_samples
 
 from zephyr_bench.errors import UserError
 from zephyr_bench.records import Score
@@ -55,9 +56,10 @@ def test_table_has_a_row_a_model_and_a_column_a_benchmark(store: Store, add_run:
     add_run("ddpo", samples=chat_samples((7, 7), (6, 8)))
     lines = table(store).splitlines()
     assert lines[0].split() == ["model", "mt-bench-mini", "score", "open-llm-mini", "average"]
-    assert lines[2].split() == ["ddpo", "7.00", "±0.00", "-"]
-    assert lines[3].split() == ["start", "5.50", "±0.50", "50.00", "±3.50"]
+    assert lines[2].split() == ["ddpo", "7.00", "±0.00", "(1–2)", "-"]
+    assert lines[3].split() == ["start", "5.50", "±0.50", "(1–2)", "50.00", "±3.50"]
     assert lines[4] == "± standard error"
+    assert lines[5].startswith("1–3: the ranks that a model may have; models whose difference isn't significant share")
 
 
 def test_with_a_benchmark_each_metric_has_a_column(store: Store, add_run: AddRun) -> None:
@@ -169,7 +171,7 @@ def test_another_protocol_is_marked_with_what_differs(store: Store, add_run: Add
     add_run("a", scores=score(3.0), protocol={"max_new_tokens": 128})
     add_run("b", scores=score(4.0), protocol={"max_new_tokens": 128})
     add_run("c", scores=score(5.0), protocol={"max_new_tokens": 64})
-    assert "¹ asked otherwise than b (max_new_tokens: 128 against 64)" in table(store)
+    assert "¹ asked otherwise than a (max_new_tokens: 128 against 64)" in table(store)
 
 
 def test_note_of_the_model_stands_beside_its_name(store: Store, add_run: AddRun) -> None:
@@ -276,3 +278,52 @@ def test_measured_models_stand_above_published_ones(store: Store, add_run: AddRu
     lines = table(store, published=True).splitlines()
     assert lines[0].split()[:3] == ["model", "mt-bench-mini", "score"]
     assert lines[2].split()[:2] == ["tiny", "1.50"]
+
+
+def test_one_benchmarks_table_has_a_column_of_ranks(store: Store, add_run: AddRun) -> None:
+    for name, value in (("low", 2), ("high", 9)):
+        add_run(name, samples=chat_samples(*((value, value + index % 2) for index in range(8))))
+    add_run("high", "alpaca-eval-mini", samples=preference_samples(1, 0, 0.5))
+    lines = table(store, benchmark="mt-bench-mini").splitlines()
+    assert lines[2].split()[:3] == ["model", "rank", "score"]
+    assert [line.split()[:2] for line in lines[4:6]] == [["high", "1"], ["low", "2"]]
+    assert "rank" not in table(store, benchmark="alpaca-eval-mini").splitlines()[2].split()
+
+
+def test_ranks_stand_after_the_contract_keys_of_a_headline(store: Store, add_run: AddRun) -> None:
+    for name, value in (("low", 2), ("high", 9)):
+        add_run(name, samples=chat_samples(*((value, value + index % 2) for index in range(8))))
+    rows = as_records(store)
+    assert [list(row) for row in rows if row["metric"] == "score"] == [[*KEYS, "rank_low", "rank_high"]] * 2
+    assert [list(row) for row in rows if row["metric"] != "score"] == [KEYS] * (len(rows) - 2)
+    with_header = list(csv.DictReader(io.StringIO(render_leaderboard(store, HEADLINES, format="csv"))))
+    assert [(row["rank_low"], row["rank_high"]) for row in with_header[:2]] == [("1", "1"), ("", "")]
+
+
+def test_published_figures_have_no_rank(store: Store, add_run: AddRun) -> None:
+    for name, value in (("low", 2), ("high", 9)):
+        add_run(name, "mt-bench", judge="gpt-4", samples=chat_samples(*((value, value + i % 2) for i in range(8))))
+    rows = as_records(store, published=True, benchmark="mt-bench")
+    assert any(row["published"] for row in rows)
+    assert all(row["published"] == ("rank_low" not in row) for row in rows if row["metric"] == "score")
+
+
+def test_the_order_in_which_a_store_was_filled_does_not_show(tmp_path: Path) -> None:
+    models = [(f"m{number}", 5.0 + number % 3) for number in range(5)]
+    texts = []
+    for name, order in (("forth", models), ("back", models[::-1])):
+        with Store(f"sqlite:///{tmp_path / name}.db") as store:
+            for model, value in order:
+                put_run(store, model, samples=chat_samples(*((value, value + i % 2) for i in range(8))))
+                put_run(store, model, "alpaca-eval-mini", samples=preference_samples(1, value % 2, 0.5, 0, 1, 1))
+            shown = (None, "mt-bench-mini", "alpaca-eval-mini")
+            texts.append([render_leaderboard(store, HEADLINES, format="markdown", benchmark=name) for name in shown])
+    assert texts[0] == texts[1]
+
+
+def test_the_order_of_columns_does_not_hang_on_who_is_first(store: Store, add_run: AddRun) -> None:
+    add_run("whole", scores=[Score("score", 5.0, 0.1, 4), Score("turn-1", 5.0, 0.1, 2), Score("turn-2", 5.0, 0.1, 2)])
+    before = table(store, benchmark="mt-bench-mini").splitlines()[2].split()
+    add_run("first", scores=[Score("score", 9.0, 0.1, 4), Score("turn-2", 9.0, 0.1, 2)])
+    after = table(store, benchmark="mt-bench-mini").splitlines()[2].split()
+    assert [name for name in after if name != "rank"] == before

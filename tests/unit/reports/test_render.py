@@ -29,6 +29,17 @@ def test_a_shown_name_is_one_line_without_hidden_characters(name: str) -> None:
     visible(name).encode("utf-8")
 
 
+@pytest.mark.parametrize("form", ["table", "markdown", "csv", "json"])
+def test_a_name_gives_githubs_runner_no_command(form: str) -> None:
+    names = ["::error::pwn", "  ::stop-commands::x", "a ##[error]pwn", "b\n::error::pwn"]
+    text = render_table(["model"], [[name] for name in names], form, title=names[0], notes=names)
+    assert "##[" not in text
+    assert not any(line.lstrip(' "').startswith("::") for line in text.splitlines() if form != "json")
+    if form == "json":
+        assert [row["model"] for row in json.loads(text)] == names
+    assert visible("a::b") == "a::b"
+
+
 @given(st.text())
 def test_markdown_cell_can_break_no_table_and_open_no_tag(name: str) -> None:
     cell = markdown(name)

@@ -62,11 +62,41 @@ def test_judges_that_agree_wholly_change_nothing() -> None:
     line = calibrate(grades, grades, list(range(8)))
     assert line is not None
     found = on_old_scale(line, 5.0, 0.2, 80)
-    assert (found.value, found.stderr, found.calibration_stderr) == pytest.approx((5.0, 0.2, 0.0), abs=1e-9)
+    assert (found.value, found.stderr, found.calibration_stderr) == pytest.approx((5.0, 0.2, 0.0), abs=1e-6)
 
 
 def test_too_little_gives_no_line() -> None:
     assert calibrate([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1, 2, 3]) is None
     assert calibrate([1.0, 2.0, 3.0, 4.0], [5.0] * 4, [1, 2, 3, 4]) is None
+    assert calibrate([5.0] * 4, [1.0, 2.0, 3.0, 4.0], [1, 2, 3, 4]) is None
     with pytest.raises(ValueError, match="2 old grades, 1 new"):
         calibrate([1.0, 2.0], [1.0], [1, 2])
+
+
+def test_judges_that_do_not_agree_for_certain_tell_no_line() -> None:
+    rng = np.random.default_rng(0)
+    assert calibrate(rng.normal(0, 1, 40).tolist(), rng.normal(0, 1, 40).tolist(), list(range(40))) is None
+
+
+def test_the_interval_holds_the_flattest_and_the_steepest_line() -> None:
+    rng = np.random.default_rng(4)
+    worth = rng.normal(5, 1, 200)
+    old, new = (worth + rng.normal(0, 1, 200) for _ in range(2))
+    line = calibrate(old.tolist(), new.tolist(), list(range(200)))
+    assert line is not None
+    assert (line.slope, 1 / line.reverse.slope) == (pytest.approx(0.5, abs=0.15), pytest.approx(2, abs=0.6))
+    found = on_old_scale(line, line.centre + 2, 0.0, 80)
+    middle = line.intercept + line.slope * line.centre
+    assert found.low < middle + 2 * line.slope < found.value < middle + 2 / line.reverse.slope < found.high
+    assert found.value == pytest.approx(middle + 2 * float(old.std() / new.std()))
+
+
+def test_of_several_models_the_range_is_of_their_means_and_not_of_single_grades() -> None:
+    new = [float(place % 5 + 2 * (place // 20)) for place in range(40)]
+    line = calibrate(new, new, [place % 20 for place in range(40)], [place // 20 for place in range(40)])
+    assert line is not None
+    assert (line.lowest, line.highest) == (2.0, 4.0)
+    assert [on_old_scale(line, mean, 0.0, 20).extrapolated for mean in (1.5, 3.0, 4.5)] == [True, False, True]
+    alone = calibrate(new[:20], new[:20], list(range(20)))
+    assert alone is not None
+    assert 1 < alone.lowest < 2 < alone.highest < 3

@@ -23,6 +23,15 @@ def test_power_is_what_simulated_t_tests_have() -> None:
     assert power_of(1.0, 1.3 / n**0.5, n - 1) == pytest.approx(np.mean(p < 0.025), abs=0.012)
 
 
+def test_a_difference_far_beyond_the_error_is_found_for_certain() -> None:
+    """From 35.75 standard errors on scipy.special has no number for some of them."""
+    for degrees in (29, 79, 804):
+        for distance in np.arange(30.0, 60.0, 0.25).tolist():
+            assert power_of(distance, 1.0, degrees) == pytest.approx(1.0, abs=1e-12)
+    assert pairs_needed(50.0, 1e-3) == 2
+    assert pairs_needed(50.0, 30.0) == pytest.approx((2.8 * 30 / 50) ** 2 + 2.3, abs=1)
+
+
 def test_no_difference_is_found_at_half_the_level_on_its_side() -> None:
     assert power_of(0.0, 1.0, 10) == pytest.approx(0.025)
     assert detectable(0.0, 10) == 0.0

@@ -57,6 +57,7 @@ def test_all_judged_is_decided_by_the_paired_test() -> None:
     assert (found.verdict, found.stop) == (Verdict.REGRESSION, Stop.ALL_JUDGED)
     same = progress([0.0] * 80, GRADES)
     assert (same.verdict, same.stop) == (Verdict.PASS, Stop.ALL_JUDGED)
+    assert found.low < found.high < 0, "the interval that the verdict goes by"
 
 
 def test_it_stops_where_all_questions_would_not_tell_either() -> None:
