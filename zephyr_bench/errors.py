@@ -1,7 +1,8 @@
 """The one tree of errors. A message is one sentence for a reader: what, where, expected, what to do.
 
 Exit codes: 0 done, 1 the gate found a regression, 2 the user's mistake, 3 the gate can't tell,
-4 an outside service failed after retries, 130 interrupted.
+4 an outside service failed after retries, 70 a fault of zephyr-bench's own (sysexits.h: EX_SOFTWARE), 130 interrupted,
+141 whoever read stdout went away (as a shell tells SIGPIPE; of the gate the verdict's code all the same).
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+EXIT_FAULT = 70
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
 
 
 class ZephyrBenchError(Exception):

@@ -13,12 +13,17 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _FORMULA = ("=", "+", "-", "@")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_COMMAND = re.compile(r"^\s*:(?=:)|##\[")  # actions/runner, ActionCommand.cs
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def visible(text: str) -> str:
-    """The text on one line, with each character that isn't shown replaced by its escape."""
-    return "".join(_escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text)
+    """The text on one line, with each character that isn't shown replaced by its escape.
+
+    So is what GitHub's runner takes for a command in a job's output: `::` where a line begins, `##[` anywhere.
+    """
+    line = "".join(_escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text)
+    return _COMMAND.sub(lambda found: found[0][:-1] + _escape(found[0][-1]), line)
 
 
 def _escape(char: str) -> str:

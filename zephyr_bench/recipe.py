@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -32,9 +32,10 @@ class DataSource(Entry):
     hub: str | None = None
     config: str | None = None  # of a hub data set
     split: str = "train"  # of a hub data set
+    revision: str | None = None  # of a hub data set: a commit, tag or branch; None: what the hub has today
     limit: int | None = Field(None, gt=0)  # the first rows only
     weight: float = Field(1.0, gt=0, le=1)  # share of the rows, drawn by the recipe's seed: alignment-handbook's mixer
-    rows: int | None = Field(None, gt=0)  # how many there are, so that a plan needs no download
+    rows: int | None = Field(None, gt=0)  # how many there are, before limit and weight: a plan needs no download
     clean: tuple[Literal["true-case", "refusals"], ...] = ()  # of dialogues, as UltraChat was (section 4.1)
     binarize: Literal["overall", "mean"] | None = None  # rows are UltraFeedback's, several rated answers each
     bad_rows: Literal["stop", "leave-out"] = "stop"  # either way each is told with its line and what is wrong
@@ -45,11 +46,14 @@ class DataSource(Entry):
             raise ValueError("needs either file or hub")
         if self.config is not None and self.hub is None:
             raise ValueError("config is of a hub data set, and this is a file")
+        if self.revision is not None and self.hub is None:
+            raise ValueError("revision is of a hub data set, and this is a file")
         return self
 
     @property
     def where(self) -> str:
-        return str(self.file) if self.file else f"{self.hub} ({', '.join(filter(None, (self.config, self.split)))})"
+        parts = filter(None, (self.config, self.split, self.revision))
+        return str(self.file) if self.file else f"{self.hub} ({', '.join(parts)})"
 
 
 class SamplingSpec(Entry):
@@ -67,7 +71,7 @@ class Lora(Entry):
 
     rank: int = Field(gt=0)
     alpha: float = Field(gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)  # of dSFT; dDPO has none (TRL: disable_dropout)
+    dropout: float = Field(0.0, ge=0, lt=1)  # of dSFT; dDPO has none
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"  # modules' names; all-linear: all but the head
     quantize: Literal["nf4"] | None = None  # of the frozen weights; needs the extra qlora
 
@@ -151,6 +155,17 @@ class DdpoStage(Training):
         return self
 
     @model_validator(mode="after")
+    def _no_dropout(self) -> DdpoStage:
+        if self.lora and self.lora.dropout:
+            raise ValueError("lora.dropout has no effect in ddpo, which learns without any (as TRL): leave it out")
+        return self
+
+    @property
+    def cuts_as_usual(self) -> bool:
+        """Whether `truncation_mode` says what would be done without it."""
+        return self.truncation_mode in (None, "keep_start" if self.max_prompt_length is None else "keep_end")
+
+    @model_validator(mode="after")
     def _room_for_answers(self) -> DdpoStage:
         if self.max_prompt_length is not None and self.max_prompt_length >= self.max_length:
             raise ValueError("max_prompt_length must be below max_length, or no answer has room")
@@ -173,6 +188,12 @@ class Evaluation(Entry):
     tasks: tuple[str, ...] = ()  # Open LLM: a selection
     limit: int | None = Field(None, gt=0)
     budget_minutes: float | None = Field(None, gt=0)  # for all the models together
+
+
+class Gating(Entry):
+    """What `zephyr-bench gate --recipe` accepts as a loss."""
+
+    margins: dict[str, Annotated[float, Field(ge=0)]] = {}  # by benchmark, in its headline metric's units
 
 
 class Architecture(Entry):
@@ -237,6 +258,9 @@ class Recipe(Entry):
     evaluate_models: tuple[Literal["start", "dsft", "dsft2", "ddpo"], ...] = Field(
         ("start", "dsft", "dsft2", "ddpo"), min_length=1
     )
+    gate: Gating | None = None
+    # stage -> the model of reports/published that it stands for, for `zephyr-bench reproduce`
+    reproduces: dict[Literal["start", "dsft", "dsft2", "ddpo"], str] = {}
 
     name: str = ""  # the file's; set on loading
     folder: Path = Path()  # the recipe's; set on loading
@@ -256,6 +280,9 @@ class Recipe(Entry):
                 f"loss selm needs answers of the model that ddpo starts from: put {self.ddpo_start} into "
                 "feedback.engines, or name ddpo.data, pairs with a 'sampled' answer"
             )
+        for name in self.reproduces:
+            if name != "start" and getattr(self, name) is None:
+                raise ValueError(f"reproduces names {name}, but the recipe has no {name} stage")
         names = [evaluation.benchmark for evaluation in self.evaluate]
         if len(set(names)) < len(names):
             raise ValueError("a benchmark stands twice in evaluate")

@@ -1,4 +1,4 @@
-"""Text or bytes into a file: whole or not at all."""
+"""Text or bytes into a file: whole or not at all, or after what is there."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def write_bytes(path: Path, content: bytes, *, advice: str = _ELSEWHERE) -> None
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path} can't be written: {reason}; {advice}.") from None
+
+
+def append_text(path: Path, text: str, *, advice: str = _ELSEWHERE) -> None:
+    """The text as UTF-8, after what is there; missing folders are made. Raises UserError, with the advice."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(text)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{path} can't be written: {reason}; {advice}.") from None

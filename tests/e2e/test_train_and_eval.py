@@ -79,7 +79,9 @@ def test_a_recipe_again_does_no_work_and_prints_the_same(recipe: Path, unbroken:
     made = {table: count(unbroken, table) for table in ("answers", "judgments", "token_scores", "models")}
     trained = {path: path.stat().st_mtime_ns for path in unbroken.rglob("model.safetensors")}
     assert len(trained) == 2
-    done = subprocess.run(command(recipe, unbroken), capture_output=True, text=True, timeout=300, check=True)
+    words = command(recipe, unbroken, "--tag", "nightly")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
+    assert count(unbroken, "tags") == 6, "each of three models on each of two benchmarks"
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("model.safetensors")} == trained
     assert {table: count(unbroken, table) for table in made} == made
     assert scores(recipe, unbroken) == first

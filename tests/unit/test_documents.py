@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(
-    r"(?:^|`|/| )zephyr-bench ((?:(?:runs|import|export) )?[a-z][a-z-]*)((?: [^`\n#]*)?)", re.MULTILINE
+    r"(?:^|`|/| )zephyr-bench ((?:(?:runs|store|import|export) )?[a-z][a-z-]*)((?: [^`\n#]*)?)", re.MULTILINE
 )
 
 

@@ -92,7 +92,7 @@ def test_the_handbooks_recipes_differ_as_the_handbook_changed() -> None:
     assert (before.max_length, before.max_prompt_length, before.truncation_mode) == (1024, 512, "keep_end")
     assert november.system == january.system == qlora.system == ""
     assert qlora.dsft.lora == Lora(rank=16, alpha=16, dropout=0.05, quantize="nf4")
-    assert qlora.ddpo.lora == Lora(rank=128, alpha=128, dropout=0.05, quantize="nf4")
+    assert qlora.ddpo.lora == Lora(rank=128, alpha=128, quantize="nf4")
     assert (qlora.dsft.learning_rate, qlora.ddpo.learning_rate) == (2e-4, 5e-6)
     assert qlora.ddpo.optimizer == "paged_adamw_32bit"
 
@@ -174,12 +174,19 @@ def test_packaged_models_are_declared_with_their_hash() -> None:
     [
         ("{file: pairs.jsonl, clean: [refusals]}", "clean is for dialogues"),
         ("{file: pairs.jsonl, config: main}", "config is of a hub data set"),
+        ("{file: pairs.jsonl, revision: main}", "revision is of a hub data set"),
         ("{file: pairs.jsonl, weight: 1.5}", r"ddpo\.data\.0\.weight: .*less than or equal to 1, found 1\.5"),
     ],
 )
 def test_a_data_source_that_does_not_fit_is_told(source: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         load_recipe(write(tmp_path, MINIMAL.replace("{file: pairs.jsonl}", source)))
+
+
+def test_dropout_of_adapters_is_refused_where_it_has_no_effect() -> None:
+    with pytest.raises(UserError, match=r"lora.dropout has no effect in ddpo.*leave it out"):
+        load_recipe("smol", overrides=["ddpo.lora={rank: 4, alpha: 8, dropout: 0.1}"])
+    assert load_recipe("smol", overrides=["dsft.lora={rank: 4, alpha: 8, dropout: 0.1}"]).dsft
 
 
 def test_dialogues_are_not_binarized() -> None:

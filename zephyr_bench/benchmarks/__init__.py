@@ -5,25 +5,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zephyr_bench import catalogue
-from zephyr_bench.benchmarks.alpaca_eval import AlpacaEval
-from zephyr_bench.benchmarks.mt_bench import MtBench
-from zephyr_bench.benchmarks.mt_bench_pairwise import MtBenchPairwise
-from zephyr_bench.benchmarks.open_llm import OpenLlm
-from zephyr_bench.benchmarks.protocol import Benchmark, Job
 from zephyr_bench.errors import UserError
 from zephyr_bench.plug_in import class_of
 from zephyr_bench.yaml_file import check_mapping, load_yaml
 
-__all__ = ["Benchmark", "Job", "headlines", "open_benchmark"]
+if TYPE_CHECKING:
+    from zephyr_bench.benchmarks.protocol import Benchmark
 
-_BUILT_IN: dict[str, Any] = {
-    "mt_bench": MtBench,
-    "mt_bench_pairwise": MtBenchPairwise,
-    "alpaca_eval": AlpacaEval,
-    "open_llm": OpenLlm,
+__all__ = ["headlines", "open_benchmark"]
+
+_GROUP = "zephyr_bench.benchmarks"
+_BUILT_IN = {
+    "mt_bench": "zephyr_bench.benchmarks.mt_bench:MtBench",
+    "mt_bench_pairwise": "zephyr_bench.benchmarks.mt_bench_pairwise:MtBenchPairwise",
+    "alpaca_eval": "zephyr_bench.benchmarks.alpaca_eval:AlpacaEval",
+    "open_llm": "zephyr_bench.benchmarks.open_llm:OpenLlm",
 }
 
 
@@ -36,14 +35,15 @@ def open_benchmark(name: str, *, include: Sequence[Path] = (), data: Path | None
     path = catalogue.find("benchmark", name, include)
     value, lines = load_yaml(path)
     place = f"{path} line {lines.get(('kind',), 1)}"
-    kind = class_of(value.get("kind"), built_in=_BUILT_IN, group="zephyr_bench.benchmarks", place=place)
+    kind = class_of(value.get("kind"), built_in=_BUILT_IN, group=_GROUP, place=place)
     spec = check_mapping(kind.Spec, value, lines, str(path))
     known = inspect.signature(kind).parameters
     if "data" in known:
         options["data"] = data
     for option in options:
         if option not in known:
-            known_by = [kind for kind, maker in _BUILT_IN.items() if option in inspect.signature(maker).parameters]
+            ours = {name: class_of(name, built_in=_BUILT_IN, group=_GROUP, place=place) for name in _BUILT_IN}
+            known_by = [name for name, maker in ours.items() if option in inspect.signature(maker).parameters]
             raise UserError(
                 f"benchmark {name} is of kind {value['kind']}, which knows no {option.replace('_', ' ')} "
                 f"(kinds that do: {', '.join(known_by)})."

@@ -155,6 +155,10 @@ class AlpacaEval:
         answers = ask(job, [question for question, _ in compared], sampling=lambda _: self._sampling.sampling())
         yield from self._judged(job, [Pair(question, answers[question.id][0], other) for question, other in compared])
 
+    def answer(self, job: Job) -> None:
+        questions = [question for question, _ in self.published.pairs[: job.limit]]
+        ask(job, questions, sampling=lambda _: self._sampling.sampling())
+
     def regrade_protocol(self, given: Given) -> Mapping[str, Any]:
         self._read_difficulties()
         pairs = self._given_pairs(given)

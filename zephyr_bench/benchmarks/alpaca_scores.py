@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zephyr_bench.benchmarks.answer_counts import counts, odd_answers
-from zephyr_bench.benchmarks.one_order import Pair
-from zephyr_bench.benchmarks.pairing import PairVerdict
 from zephyr_bench.records import SampleScore, Score
 from zephyr_bench.stats.gamed_rows import GamedRows
 from zephyr_bench.stats.means import mean_stderr
 from zephyr_bench.stats.win_rates import head_to_head
 
 if TYPE_CHECKING:
+    from zephyr_bench.benchmarks.one_order import Pair
+    from zephyr_bench.benchmarks.pairing import PairVerdict
     from zephyr_bench.stats.length_control import LengthControlled
 
 PREFERENCE, LENGTH, BASELINE_LENGTH = "preference", "length", "baseline-length"  # metrics of samples

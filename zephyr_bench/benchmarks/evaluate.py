@@ -13,9 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from zephyr_bench import __version__
-from zephyr_bench.benchmarks.protocol import Benchmark, FitsEngine, Job, NeedsAnswers, compares
+from zephyr_bench.benchmarks.protocol import AnswersAlone, Benchmark, FitsEngine, Job, NeedsAnswers, compares
 from zephyr_bench.engines.protocol import Engine
-from zephyr_bench.errors import MissingParts, ServiceError
+from zephyr_bench.errors import MissingParts, ServiceError, UserError
 from zephyr_bench.judges.protocol import Judge, unfit_for
 from zephyr_bench.progress import Progress
 from zephyr_bench.records import SampleScore, Score
@@ -42,6 +42,37 @@ def evaluate(
     seed: int = 0,
 ) -> Outcome:
     """Ask, judge, score and store. Raises MissingParts before any work, ServiceError after storing what was done."""
+    benchmark = ready_for(benchmark, engine, judge, store, limit)
+    protocol = {**benchmark.protocol(limit), "limit": limit}
+    with recorded_run(store, engine, judge, benchmark=benchmark.name, protocol=protocol, seed=seed) as run:
+        job = Job(engine=engine, judge=judge, run=run, progress=progress, limit=limit, seed=seed)
+        return completed(run, benchmark, benchmark.samples(job))
+
+
+def answer_alone(
+    benchmark: Benchmark,
+    engine: Engine,
+    *,
+    store: Store,
+    progress: Progress,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Outcome:
+    """Ask and store; a judge may grade the run later. Raises UserError for a benchmark without answers to grade."""
+    if not isinstance(benchmark, AnswersAlone):
+        raise UserError(f"{benchmark.name} has no answers that a judge could grade later.")
+    ready = ready_for(benchmark, engine, None, store, limit)
+    protocol = {**ready.protocol(limit), "limit": limit}
+    with recorded_run(store, engine, None, benchmark=ready.name, protocol=protocol, seed=seed) as run:
+        job = Job(engine=engine, judge=None, run=run, progress=progress, limit=limit, seed=seed)
+        assert isinstance(ready, AnswersAlone)
+        ready.answer(job)
+        run.finish("complete", ())
+    return Outcome(run.id, ready.name, ())
+
+
+def ready_for(benchmark: Benchmark, engine: Engine, judge: Judge | None, store: Store, limit: int | None) -> Benchmark:
+    """As this engine is asked, with the answers that it compares with. Raises MissingParts."""
     lacking = [*benchmark.missing(), *(judge.missing() if judge else [])]
     lacking += unfit_for(judge, paired=compares(benchmark)) if judge else []
     lacking += benchmark.unfit(engine) if isinstance(benchmark, FitsEngine) else []
@@ -51,10 +82,7 @@ def evaluate(
         benchmark = benchmark.fitted(engine)
     if isinstance(benchmark, NeedsAnswers):
         benchmark = benchmark.with_answers(store, engine.model, limit)
-    protocol = {**benchmark.protocol(limit), "limit": limit}
-    with recorded_run(store, engine, judge, benchmark=benchmark.name, protocol=protocol, seed=seed) as run:
-        job = Job(engine=engine, judge=judge, run=run, progress=progress, limit=limit, seed=seed)
-        return completed(run, benchmark, benchmark.samples(job))
+    return benchmark
 
 
 def completed(run: RunWriter, benchmark: Benchmark, found: Iterable[SampleScore]) -> Outcome:

@@ -33,6 +33,7 @@ def grade(job: Job, matches: Sequence[Match]) -> Iterator[tuple[Match, Judgment]
         alike.setdefault(match.key(judge.fingerprint), []).append(match)
     stored = job.run.judgments(list(alike))
     job.run.use_judgments(stored)
+    job.calls.stored += len(stored)
     for key, judgment in stored.items():
         yield from ((match, judgment) for match in alike[key])
     missing = {key: same[0] for key, same in alike.items() if key not in stored}
@@ -43,8 +44,15 @@ def grade(job: Job, matches: Sequence[Match]) -> Iterator[tuple[Match, Judgment]
     what = f"{job.engine.model.name}: judged by {judge.name}"
     verdicts = judge.grade(missing.values())
     for judgment in job.progress.track(verdicts, what=what, total=len(missing), unit="judgments"):
-        job.run.add_judgments([(missing[judgment.key], judgment)])
-        yield from ((match, judgment) for match in alike[judgment.key])
+        kept = _kept(job, missing[judgment.key], judgment)
+        job.calls.made += 1
+        yield from ((match, kept) for match in alike[judgment.key])
+
+
+def _kept(job: Job, match: Match, judgment: Judgment) -> Judgment:
+    """What the store holds after the write: where two processes judge one match, the first one's."""
+    job.run.add_judgments([(match, judgment)])
+    return job.run.judgments([judgment.key]).get(judgment.key, judgment)
 
 
 def _grade_by_jury(job: Job, jury: JuryJudge, matches: Sequence[Match]) -> Iterator[tuple[Match, Judgment]]:
@@ -64,5 +72,4 @@ def _grade_by_jury(job: Job, jury: JuryJudge, matches: Sequence[Match]) -> Itera
         raise failure
     for match in matches:
         judgment = jury.combine(match, list(told[match.key(jury.fingerprint)].values()))
-        job.run.add_judgments([(match, judgment)])
-        yield match, judgment
+        yield match, _kept(job, match, judgment)

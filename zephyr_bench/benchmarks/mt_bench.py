@@ -127,6 +127,9 @@ class MtBench:
         ]
         yield from _graded(job, matches)
 
+    def answer(self, job: Job) -> None:
+        ask(job, self.questions[: job.limit], sampling=self.sampling)
+
     def regrade_protocol(self, given: Given) -> Mapping[str, Any]:
         return {}
 

@@ -73,15 +73,28 @@ def suite_scores(rules: Sequence[TaskRule], samples: Sequence[SampleScore]) -> l
     The error of a score counted from chance is the plain one, scaled alike by 100 / (1 - lb); also below lb, where the
     score stands at 0 and the error is that of what lies under it.
     """
-    scores, beside = [], []
+    scores, beside, owned = [], [], owned_by(rules, samples)
     for rule in rules:
-        own = [sample for sample in samples if _owner(rules, sample.category) is rule]
+        own = owned[rule.task]
         scores.append(_score(rule, rule.task, own, rule.metrics))
         shown = [metric for metric in rule.beside if any(sample.metric == metric for sample in own)]
         beside += [_score(rule, f"{rule.task}: {metric}", own, (metric,)) for metric in shown]
     mean, stderr = mean_of_means([(score.value, score.stderr) for score in scores])
     total = Score(AVERAGE, mean, stderr, sum(s.n for s in scores), sum(s.missing for s in scores))
     return [total, *scores, *beside]
+
+
+def owned_by(rules: Sequence[TaskRule], samples: Iterable[SampleScore]) -> dict[str, list[SampleScore]]:
+    """Task -> its samples, of every task; those of no task are left out."""
+    owners: dict[str, TaskRule | None] = {}
+    found: dict[str, list[SampleScore]] = {rule.task: [] for rule in rules}
+    for sample in samples:
+        leaf = sample.category
+        if leaf not in owners:
+            owners[leaf] = _owner(rules, leaf)
+        if owner := owners[leaf]:
+            found[owner.task].append(sample)
+    return found
 
 
 def row_values(rules: Sequence[TaskRule], metric: str, samples: Sequence[SampleScore]) -> list[RowValue]:
@@ -94,7 +107,7 @@ def row_values(rules: Sequence[TaskRule], metric: str, samples: Sequence[SampleS
         name, _, other = metric.partition(": ")
         if name != rule.task or (other and other not in rule.beside):
             continue
-        own = [sample for sample in samples if _owner(rules, sample.category) is rule]
+        own = owned_by(rules, samples)[rule.task]
         return _rows(rule, own, (other,) if other else rule.metrics)
     return []
 

@@ -8,14 +8,25 @@ pydantic model `Spec` (the YAML's keys) and `__init__(self, spec, *, name, folde
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, Self, runtime_checkable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-from zephyr_bench.engines.protocol import Engine, ModelSource
-from zephyr_bench.judges.protocol import Judge
-from zephyr_bench.progress import Progress
-from zephyr_bench.records import Match, SampleScore, Score
-from zephyr_bench.store import RunWriter, Store
+HELD_OUT = "preferences-held-out"  # over a recipe's own pairs (pipeline/preferences.py): in no catalogue
+
+if TYPE_CHECKING:
+    from zephyr_bench.engines.protocol import Engine, ModelSource
+    from zephyr_bench.judges.protocol import Judge
+    from zephyr_bench.progress import Progress
+    from zephyr_bench.records import Match, SampleScore, Score
+    from zephyr_bench.store import RunWriter, Store
+
+
+@dataclass
+class Calls:
+    """How many judgments a job's judge was asked for, and how many the store had; counted as they come."""
+
+    made: int = 0
+    stored: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Job:
     progress: Progress
     limit: int | None = None
     seed: int = 0
+    calls: Calls = field(default_factory=Calls, compare=False)
 
 
 @runtime_checkable
@@ -92,6 +104,15 @@ class Regrades(Protocol):
 
     def regrade(self, job: Job, given: Given) -> Iterator[SampleScore]:
         """As `samples`, of answers that are there; asks the judge only."""
+        ...
+
+
+@runtime_checkable
+class AnswersAlone(Protocol):
+    """A benchmark whose answers can be had without a judge, to be graded later."""
+
+    def answer(self, job: Job) -> None:
+        """As `samples`, up to the judge."""
         ...
 
 

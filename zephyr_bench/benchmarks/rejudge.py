@@ -5,25 +5,28 @@ In: a run of the store, made here or imported. Out: its scores by the other judg
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
+from zephyr_bench.benchmarks.alpaca_eval import AlpacaEval
+from zephyr_bench.benchmarks.alpaca_pairs import compared_pairs, lone_answers
 from zephyr_bench.benchmarks.evaluate import Outcome, completed, recorded_run
 from zephyr_bench.benchmarks.protocol import Benchmark, Given, Job, Regrades, compares
 from zephyr_bench.engines.protocol import FollowUp, ModelSource
 from zephyr_bench.errors import MissingParts, UserError
+from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.judges.protocol import Judge, unfit_for
 from zephyr_bench.progress import Progress
-from zephyr_bench.records import Answer, Generation, GenerationRequest, Match
+from zephyr_bench.records import Answer, Generation, GenerationRequest, Match, Question
 from zephyr_bench.store import RunInfo, Store
 
 
 class AnsweredModel:
     """The engine of a run whose answers are all there already."""
 
-    def __init__(self, store: Store, run: RunInfo) -> None:
-        known = store.model(run.model_fingerprint)
-        self.model = ModelSource(run.model, known.location, known.fingerprint, known.lineage, known.note)
-        self.fingerprint = run.engine_fingerprint
+    def __init__(self, model: ModelSource, fingerprint: str) -> None:
+        self.model = model
+        self.fingerprint = fingerprint
 
     def generate(self, requests: Iterable[GenerationRequest], *, then: FollowUp | None = None) -> Iterator[Generation]:
         raise UserError(f"model {self.model.name}: only its stored answers are judged.")
@@ -32,9 +35,45 @@ class AnsweredModel:
         """Nothing is held."""
 
 
-def judge_run(store: Store, run_id: str, benchmark: Benchmark, judge: Judge, progress: Progress) -> Outcome:
-    """`benchmark` is the run's. Raises UserError for a run whose answers are not known, or are not judged at all."""
+def answered_model(store: Store, run: RunInfo) -> AnsweredModel:
+    """Of a run of the store."""
+    known = store.model(run.model_fingerprint)
+    model = ModelSource(run.model, known.location, known.fingerprint, known.lineage, known.note)
+    return AnsweredModel(model, run.engine_fingerprint)
+
+
+def judge_run(
+    store: Store, run_id: str, benchmark: Benchmark, judge: Judge, progress: Progress, *, limit: int | None = None
+) -> Outcome:
+    """`benchmark` is the run's. With `limit` so many of its questions, spread over its categories.
+
+    Raises UserError for a run whose answers are not known, or are not judged at all.
+    """
     info = store.run(run_id)
+    regrading = regrades(info, benchmark)
+    check_judge(judge, f"judging run {info.id} by {judge.name}", paired=compares(benchmark))
+    given = given_of(store, info)
+    protocol = {**info.protocol, **regrading.regrade_protocol(given)}
+    cut = limit is not None and limit < len(questions_in(given))  # else it is the whole run
+    if limit is not None and cut:
+        given = only(given_pairs(benchmark, given), spread(questions_in(given), limit))
+        protocol |= {"limit": limit, "spread": True}
+    engine = answered_model(store, info)
+    with recorded_run(store, engine, judge, benchmark=info.benchmark, protocol=protocol, seed=info.seed) as run:
+        whole = [answer.key for answer in store.answers_of(info.id)]
+        run.use_answers(stored_keys(store, given.matches) if cut else whole)
+        job = Job(engine=engine, judge=judge, run=run, progress=progress, seed=info.seed)
+        return completed(run, benchmark, regrading.regrade(job, given))
+
+
+def stored_keys(store: Store, matches: Iterable[Match]) -> list[str]:
+    """Keys of the matches' answers that the store has: a published baseline's may not be there yet."""
+    keys = {answer.key for match in matches for answer in (*match.answers, *(match.rival or ()))}
+    return sorted(store.answers(keys))
+
+
+def regrades(info: RunInfo, benchmark: Benchmark) -> Regrades:
+    """The benchmark, where it can have stored answers judged. Raises UserError where it can't, or they aren't whole."""
     if not isinstance(benchmark, Regrades):
         raise UserError(f"run {info.id} is of {benchmark.name}, whose answers no judge grades.")
     if info.status != "complete":
@@ -42,15 +81,55 @@ def judge_run(store: Store, run_id: str, benchmark: Benchmark, judge: Judge, pro
             f"run {info.id} is {info.status}: not all of it is answered or judged; finish it by the command that began "
             f"it, or name a complete run."
         )
-    if lacking := [*judge.missing(), *unfit_for(judge, paired=compares(benchmark))]:
-        raise MissingParts(f"judging run {info.id} by {judge.name}", lacking)
-    given = Given(info.model, tuple(matches_of(store, info)), tuple(store.samples_of(info.id)))
-    protocol = {**info.protocol, **benchmark.regrade_protocol(given)}
-    engine = AnsweredModel(store, info)
-    with recorded_run(store, engine, judge, benchmark=info.benchmark, protocol=protocol, seed=info.seed) as run:
-        run.use_answers([answer.key for answer in store.answers_of(info.id)])
-        job = Job(engine=engine, judge=judge, run=run, progress=progress, seed=info.seed)
-        return completed(run, benchmark, benchmark.regrade(job, given))
+    return benchmark
+
+
+def check_judge(judge: Judge, what: str, *, paired: bool) -> None:
+    """Raises MissingParts."""
+    if lacking := [*judge.missing(), *unfit_for(judge, paired=paired)]:
+        raise MissingParts(what, lacking)
+
+
+def given_of(store: Store, info: RunInfo) -> Given:
+    """What was judged of a run, and what came of it. Raises UserError for unknown texts."""
+    return Given(info.model, tuple(matches_of(store, info)), tuple(store.samples_of(info.id)))
+
+
+def given_pairs(benchmark: Benchmark, given: Given) -> Given:
+    """With each lone answer beside the one that it is to be compared with, where the benchmark compares.
+
+    A part of them can be judged then. Raises UserError where the other side is not known.
+    """
+    if not compares(benchmark) or compared_pairs(given):
+        return given
+    if not isinstance(benchmark, AlpacaEval):
+        raise UserError(
+            f"{benchmark.name}: nobody was compared with {given.model} yet, so that it isn't known with whom to; "
+            f"`zephyr-bench mtbench --mode pairwise` compares it, and reads the answers that are stored."
+        )
+    pairs = benchmark.paired(lone_answers(given))
+    matches = tuple(Match(p.question, 1, (p.answer,), (p.baseline,), p.replicate) for p in pairs)
+    return replace(given, matches=matches)
+
+
+def only(given: Given, questions: Collection[str]) -> Given:
+    chosen = set(questions)
+    matches = tuple(match for match in given.matches if match.question.id in chosen)
+    return replace(given, matches=matches, samples=tuple(s for s in given.samples if s.question in chosen))
+
+
+def questions_in(given: Given) -> list[Question]:
+    """Each once, in their order."""
+    return list({match.question.id: match.question for match in given.matches}.values())
+
+
+def spread(questions: Sequence[Question], number: int) -> list[str]:
+    """Ids of so many questions, the same each time: from each category in turn, in an order drawn by the id's hash."""
+    categories: dict[str, list[str]] = {}
+    for question in sorted(questions, key=lambda question: fingerprint(question.id)):
+        categories.setdefault(question.category, []).append(question.id)
+    places = [(place, category, id) for category, ids in categories.items() for place, id in enumerate(ids)]
+    return [id for _, _, id in sorted(places)[:number]]
 
 
 def matches_of(store: Store, info: RunInfo) -> Iterator[Match]:

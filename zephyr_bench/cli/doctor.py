@@ -84,14 +84,14 @@ def _machine() -> Iterator[Row]:
 
 
 def _store(url: str) -> Iterator[Row]:
-    from zephyr_bench.store import Store
+    from zephyr_bench.store import Store, shown
 
     if not o.store_exists(url):
         yield "store", "new", f"{url}: will be made by the first run"
         return
     try:
         with Store(url) as results:
-            yield "store", "ok", f"{url}: {len(results.runs())} runs"
+            yield "store", "ok", f"{shown(url)}: {len(results.runs())} runs"
     except UserError as error:
         yield "store", "broken", str(error)
 
@@ -141,7 +141,8 @@ def _model(name: str, include: tuple[Path, ...]) -> Iterator[Row]:
 
 def _base(location: str, include: tuple[Path, ...]) -> Iterator[Row]:
     """What an adapter is put on, and whether it was trained on that."""
-    from zephyr_bench.engines.adapters import base_is_checked, base_of, is_adapter
+    from zephyr_bench.engines.locate import base_of
+    from zephyr_bench.engines.model_files import base_is_checked, is_adapter
 
     if is_adapter(location):
         base = base_of(location, include=include)

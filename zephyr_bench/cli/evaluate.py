@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,9 @@ class SamplingBy(StrEnum):
 Outputs = Annotated[
     Path | None, typer.Option("--outputs", help="A file of answers to judge, AlpacaEval's model_outputs.json.")
 ]
+AnswersOnly = Annotated[
+    bool, typer.Option("--answers-only", help="Ask no judge: `judge --run` or `gate --sequential` grades them later.")
+]
 ChatTemplate = Annotated[
     bool | None,
     typer.Option(
@@ -72,6 +76,7 @@ def mtbench(
         str | None, typer.Option("--references", help="Which reference answers: gpt-4, gpt-4-0125-preview.")
     ] = None,
     judgments: Annotated[int | None, typer.Option("--judgments", min=1, help="Of each answer; default: 1.")] = None,
+    answers_only: AnswersOnly = False,
     engine: o.Engine = "transformers",
     base_url: o.BaseUrl = None,
     judge_url: o.JudgeUrl = None,
@@ -86,12 +91,14 @@ def mtbench(
     trust_remote_code: o.TrustRemoteCode = False,
     limit: o.Limit = None,
     seed: o.Seed = 0,
+    tag: o.Tag = None,
     store: o.StoreUrl = o.DEFAULT_STORE,
     include: o.Include = None,
     output: o.OutputFormat = o.Format.table,
     quiet: o.Quiet = False,
 ) -> None:
     """Ask MT-Bench's two-turn questions, have a judge grade or compare the answers, print the scores."""
+    tags = o.tags(tag)
     running, judging = _options(
         *(engine, dtype, device, batch_size, trust_remote_code, include),
         *(base_url, judge_url, api_key_env, concurrency, max_cost, batch),
@@ -99,9 +106,11 @@ def mtbench(
     name = _of_mode(benchmark or "mt-bench", mode)
     if baseline and not name.endswith((_PAIRWISE, ".yaml", ".yml")):
         raise UserError("--baseline: each answer is graded by itself; add --mode pairwise to compare it.")
+    if answers_only:
+        _no_judge({"--judge": judge, "--judgments": judgments, "--mode pairwise": name.endswith(_PAIRWISE)})
     chosen: dict[str, Any] = {"references": references, "judgments": judgments, "baselines": baseline}
     chosen = {option: value for option, value in chosen.items() if value}
-    run(model, name, judge, running, judging, limit, seed, store, output, quiet, dry_run, **chosen)
+    run(model, name, judge, running, judging, limit, seed, store, output, quiet, dry_run, answers_only, tags, **chosen)
 
 
 def _of_mode(benchmark: str, mode: Mode | None) -> str:
@@ -119,6 +128,7 @@ def alpaca_eval(
     version: Version = None,
     benchmark: Benchmark = None,
     outputs: Outputs = None,
+    answers_only: AnswersOnly = False,
     allow_missing: o.AllowMissing = False,
     data: o.Data = None,
     judge: o.Judge = None,
@@ -144,6 +154,7 @@ def alpaca_eval(
     trust_remote_code: o.TrustRemoteCode = False,
     limit: o.Limit = None,
     seed: o.Seed = 0,
+    tag: o.Tag = None,
     store: o.StoreUrl = o.DEFAULT_STORE,
     include: o.Include = None,
     output: o.OutputFormat = o.Format.table,
@@ -151,6 +162,7 @@ def alpaca_eval(
 ) -> None:
     """Answer instructions and have a judge choose between each answer and a baseline's."""
     name = _versioned("alpaca-eval", version, benchmark)
+    tags = o.tags(tag)
     running, judging = _options(
         *(engine, dtype, device, batch_size, trust_remote_code, include),
         *(base_url, judge_url, api_key_env, concurrency, max_cost, batch),
@@ -163,13 +175,22 @@ def alpaca_eval(
     if model is not None:
         if allow_missing:
             raise UserError("--allow-missing: a model answers every instruction; it is for --outputs.")
-        run(model, name, judge, running, judging, limit, seed, store, output, quiet, dry_run, **chosen)
+        if answers_only:
+            _no_judge({"--judge": judge})
+        how = (dry_run, answers_only, tags)
+        run(model, name, judge, running, judging, limit, seed, store, output, quiet, *how, **chosen)
     elif outputs is not None:
-        told = {"--limit": limit, "--sampling": sampling, "--dry-run": dry_run}
+        told = {"--limit": limit, "--sampling": sampling, "--dry-run": dry_run, "--answers-only": answers_only}
         if unfit := [option for option, value in told.items() if value]:
             raise UserError(f"{unfit[0]}: the answers of --outputs are there already, and all of them are judged.")
         chosen |= {"allow_missing": True} if allow_missing else {}
-        _run_outputs(outputs, name, judge, judging, store, output, quiet, **chosen)
+        _run_outputs(outputs, name, judge, judging, store, output, quiet, tags, **chosen)
+
+
+def _no_judge(options: dict[str, Any]) -> None:
+    for option, value in options.items():
+        if value:
+            raise UserError(f"{option}: --answers-only asks no judge; leave one of them out.")
 
 
 def _run_outputs(
@@ -180,6 +201,7 @@ def _run_outputs(
     store: str,
     output: o.Format,
     quiet: bool,
+    tags: Sequence[str] = (),
     **chosen: Any,
 ) -> None:
     """As `run`, of answers in a file."""
@@ -205,6 +227,7 @@ def _run_outputs(
         raise MissingParts(f"{asked.name} on {file}", lacking)
     with Store(store) as results:
         outcome = judge_outputs(results, plan, asked, by, Progress(quiet=quiet))
+        o.give_tags(results, outcome.run, tags)
         typer.echo(render_run(results, outcome.run, output.value), nl=False)
 
 
@@ -225,6 +248,7 @@ def open_llm(
     trust_remote_code: o.TrustRemoteCode = False,
     limit: o.Limit = None,
     seed: o.Seed = 0,
+    tag: o.Tag = None,
     store: o.StoreUrl = o.DEFAULT_STORE,
     include: o.Include = None,
     output: o.OutputFormat = o.Format.table,
@@ -232,6 +256,7 @@ def open_llm(
 ) -> None:
     """Run Open LLM Leaderboard tasks, as lm-eval defines them, and average them."""
     name = _versioned("open-llm", version, benchmark)
+    tags = o.tags(tag)
     running, judging = _options(
         *(engine, dtype, device, batch_size, trust_remote_code, include),
         *(base_url, None, api_key_env, concurrency),
@@ -239,7 +264,7 @@ def open_llm(
     chosen: dict[str, Any] = {"tasks": [task.strip() for task in tasks.split(",")] if tasks else []}
     chosen["data"] = o.data_folder(data)
     chosen["chat_template"] = chat_template
-    run(model, name, None, running, judging, limit, seed, store, output, quiet, **chosen)
+    run(model, name, None, running, judging, limit, seed, store, output, quiet, tags=tags, **chosen)
 
 
 def _versioned(family: str, version: int | None, benchmark: str | None) -> str:
@@ -295,11 +320,13 @@ def run(
     output: o.Format,
     quiet: bool,
     dry_run: bool = False,
+    answers_only: bool = False,
+    tags: Sequence[str] = (),
     **chosen: Any,
 ) -> None:
     """Find every part, evaluate, print the scores."""
     from zephyr_bench.benchmarks import open_benchmark
-    from zephyr_bench.benchmarks.evaluate import evaluate
+    from zephyr_bench.benchmarks.evaluate import answer_alone, evaluate
     from zephyr_bench.engines import open_engine
     from zephyr_bench.pipeline.requirements import check_parts
     from zephyr_bench.progress import Progress
@@ -307,7 +334,7 @@ def run(
     from zephyr_bench.store import Store
 
     asked = open_benchmark(benchmark, include=running.include, **chosen)
-    by = _judge(asked, judge, judging) if asked.judged else None
+    by = _judge(asked, judge, judging) if asked.judged and not answers_only else None
     if dry_run:
         from zephyr_bench.pipeline.estimate import render_estimate
 
@@ -316,15 +343,19 @@ def run(
     check_parts(f"{asked.name} on {model}", model, running, [asked], [by] if by else [])
     engine = open_engine(model, running)
     with Store(store) as results:
-        outcome = evaluate(
-            asked,
-            engine,
-            judge=by,
-            store=results,
-            progress=Progress(quiet=quiet),
-            limit=limit,
-            seed=seed,
-        )
+        if answers_only:
+            outcome = answer_alone(asked, engine, store=results, progress=Progress(quiet=quiet), limit=limit, seed=seed)
+        else:
+            outcome = evaluate(
+                asked,
+                engine,
+                judge=by,
+                store=results,
+                progress=Progress(quiet=quiet),
+                limit=limit,
+                seed=seed,
+            )
+        o.give_tags(results, outcome.run, tags)
         typer.echo(render_run(results, outcome.run, output.value), nl=False)
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 importing = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Read other harnesses' results into the store, as runs."
 )
-exporting = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write runs as other harnesses' files.")
+exporting = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Write runs as other harnesses' files, or as a baseline."
+)
 Runs = Annotated[list[str], typer.Argument(metavar="RUNS", help="Ids of runs, or the beginnings of them.")]
 Folder = Annotated[Path, typer.Option("--output", "-o", help="The folder to write to; it is made.")]
 _COLUMNS = ("run", "model", "benchmark", "judge", "answers", "judgments", "without_score", "not_judged", "state")
@@ -55,6 +57,7 @@ def import_fastchat(
     from zephyr_bench.benchmarks.mt_bench import MtBench
     from zephyr_bench.interop.fastchat_import import read_fastchat
     from zephyr_bench.interop.imported_runs import add_to_store
+    from zephyr_bench.reports.kept_terms import keep_terms
     from zephyr_bench.store import Store
 
     asked = open_benchmark(benchmark, include=tuple(include or ()))
@@ -63,6 +66,7 @@ def import_fastchat(
     plan = read_fastchat(files, asked)
     with Store(store) as results:
         done = add_to_store(results, plan)
+        keep_terms(results, [run.run for run in done])
     typer.echo(_told(done, output), nl=False)
 
 
@@ -91,12 +95,14 @@ def import_alpaca_eval(
     from zephyr_bench.interop.alpaca_benchmarks import find_benchmarks
     from zephyr_bench.interop.alpaca_import import read_alpaca_eval
     from zephyr_bench.interop.imported_runs import add_to_store
+    from zephyr_bench.reports.kept_terms import keep_terms
     from zephyr_bench.store import Store
 
     folders, found = tuple(include or ()), o.data_folder(data)
     plan = read_alpaca_eval(files, find_benchmarks(version=version, benchmark=benchmark, include=folders, data=found))
     with Store(store) as results:
         done = add_to_store(results, plan)
+        keep_terms(results, [run.run for run in done])
     typer.echo(_told(done, output), nl=False)
 
 
@@ -122,11 +128,13 @@ def import_lm_eval(
     from zephyr_bench.interop.lm_eval_import import store_runs
     from zephyr_bench.interop.lm_eval_plan import plan_runs
     from zephyr_bench.interop.lm_eval_suites import find_suites
+    from zephyr_bench.reports.kept_terms import keep_terms
     from zephyr_bench.store import Store
 
     planned = plan_runs(files, find_suites(benchmark=benchmark, include=tuple(include or ())), model=model)
     with Store(store) as results:
         done = store_runs(results, planned)
+        keep_terms(results, [run.run for run in done])
     typer.echo(_scores_told(done, output), nl=False)
 
 
@@ -201,6 +209,39 @@ def to_lm_eval(
     from zephyr_bench.interop.lm_eval_export import export_lm_eval
 
     _export(export_lm_eval, runs, folder, store, output)
+
+
+@exporting.command("baseline")
+def to_baseline(
+    references: Annotated[
+        list[str], typer.Argument(metavar="REFERENCES", help="Run ids, TAG@latest or models: the runs to keep.")
+    ],
+    file: Annotated[Path, typer.Option("--output", "-o", help="The file, such as reports/baselines/release.json.")],
+    anchors: Annotated[
+        int, typer.Option("--anchors", min=0, help="Questions of each run to keep with answers and grades.")
+    ] = 0,
+    benchmark: Annotated[str | None, typer.Option("--benchmark", help="Only runs of this one.")] = None,
+    store: o.StoreUrl = o.DEFAULT_STORE,
+    output: o.OutputFormat = o.Format.table,
+) -> None:
+    """Write runs as a baseline file, which `compare` and `gate` read without a store.
+
+    It holds scores, each question's values and a fingerprint of each answer; by its anchors the gate can tell whether
+    the judge itself moved since. The same runs give the same bytes.
+    """
+    from zephyr_bench.reports.baselines import write_baseline
+    from zephyr_bench.reports.references import find, runs_of
+    from zephyr_bench.reports.render import render_records, render_table
+    from zephyr_bench.store import Store
+
+    with Store(o.existing_store(store)) as results:
+        runs = runs_of([find(results, word, benchmark=benchmark) for word in references])  # seeds together
+        written = {"file": str(file), **write_baseline(results, runs, file, anchors)}
+    if output in (o.Format.json, o.Format.csv):
+        typer.echo(render_records([written], tuple(written), output.value), nl=False)
+        return
+    cells = [[str(value) for value in written.values()]]
+    typer.echo(render_table(tuple(written), cells, output.value, numeric=range(1, len(written))), nl=False)
 
 
 def _export(

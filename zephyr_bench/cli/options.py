@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from zephyr_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from zephyr_bench.store import Store
 
 STORE_ENV = "ZEPHYR_BENCH_STORE"
 DATA_ENV = "ZEPHYR_BENCH_DATA"
@@ -85,7 +89,23 @@ Data: TypeAlias = Annotated[
     Path | None,
     typer.Option("--data", envvar=DATA_ENV, help="A folder of data sets in the hub's layout, used before the hub."),
 ]
+Tag: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--tag", help="Of the run once it is complete, such as nightly; repeatable.")
+]
 DEFAULT_STORE = "sqlite:///zephyr-bench.db"
+
+
+def tags(given: list[str] | None) -> tuple[str, ...]:
+    """--tag. Raises UserError, before any work."""
+    for tag in given or ():
+        if not tag.strip():
+            raise UserError("--tag: a tag is a word, such as nightly; found blanks only.")
+    return tuple(given or ())
+
+
+def give_tags(results: Store, run: str, given: Sequence[str]) -> None:
+    for tag in given:
+        results.tag(run, tag)
 
 
 def data_folder(folder: Path | None) -> Path | None:
@@ -99,8 +119,12 @@ def data_folder(folder: Path | None) -> Path | None:
 
 def store_exists(url: str) -> bool:
     """False for a SQLite file that isn't there."""
-    path = url.removeprefix("sqlite:///")
-    return path in (url, ":memory:") or Path(path).exists()
+    if not url.startswith("sqlite"):
+        return True
+    from zephyr_bench.store.connection import files
+
+    found = files(url)
+    return not found or found[0].exists()
 
 
 def existing_store(url: str) -> str:
@@ -111,6 +135,17 @@ def existing_store(url: str) -> str:
             f"train-and-eval) makes one, --store names another."
         )
     return url
+
+
+def agreed(question: str, otherwise: str) -> bool:
+    """Asks on stderr. Raises UserError where there is nobody to ask; `otherwise` says what was left then."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort as abort:
+        if isinstance(abort.__context__, EOFError):
+            typer.echo(err=True)
+            raise UserError(f"{otherwise}: nobody answers; --yes asks nobody.") from None
+        raise
 
 
 def batch_size(text: str) -> int | None:

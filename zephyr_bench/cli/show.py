@@ -9,6 +9,8 @@ import typer
 
 from zephyr_bench.cli import options as o
 
+_REFERENCE = "A run's id, TAG@latest, a model's name, or a baseline file (.json, or its name in reports/baselines/)."
+
 
 def register(app: typer.Typer) -> None:
     app.command("leaderboard")(leaderboard)
@@ -48,15 +50,43 @@ def leaderboard(
 
 
 def compare(
-    base: Annotated[str, typer.Argument(help="A model's name, or a run's id.")],
-    candidate: Annotated[str, typer.Argument(help="A model's name, or a run's id.")],
+    base: Annotated[str, typer.Argument(help=_REFERENCE)],
+    candidate: Annotated[str, typer.Argument(help=_REFERENCE)],
     benchmark: Annotated[str | None, typer.Option("--benchmark", help="Only this one.")] = None,
+    allow_different: Annotated[
+        list[str] | None,
+        typer.Option("--allow-different", metavar="FIELD", help="Compare though this differs; repeatable."),
+    ] = None,
+    moved: Annotated[int, typer.Option("--moved", min=0, help="Questions to show that moved most.")] = 5,
     store: o.StoreUrl = o.DEFAULT_STORE,
+    include: o.Include = None,
     output: o.OutputFormat = o.Format.table,
 ) -> None:
-    """Compare two models, question by question, with paired 95 % intervals."""
+    """Compare two models, runs or baseline files, question by question, with paired 95 % intervals.
+
+    Runs that were made or graded otherwise are refused, and the field named. One of several checkpoints, trained with
+    other seeds, is written as RUN1,RUN2,RUN3.
+    """
     from zephyr_bench.reports.compare import render_comparison
+    from zephyr_bench.reports.references import names_file
     from zephyr_bench.store import Store
 
+    folders = tuple(include or ())
+
+    def text(results: Store | None) -> str:
+        return render_comparison(
+            results,
+            base,
+            candidate,
+            format=output.value,
+            benchmark=benchmark,
+            allow=tuple(allow_different or ()),
+            moved=moved,
+            include=folders,
+        )
+
+    if not o.store_exists(store) and any(names_file(word, folders) for word in (base, candidate)):
+        typer.echo(text(None), nl=False)
+        return
     with Store(o.existing_store(store)) as results:
-        typer.echo(render_comparison(results, base, candidate, format=output.value, benchmark=benchmark), nl=False)
+        typer.echo(text(results), nl=False)

@@ -49,6 +49,7 @@ def train_and_eval(
     data: o.Data = None,
     device: o.Device = "auto",
     batch_size: o.BatchSize = "auto",
+    tag: o.Tag = None,
     store: o.StoreUrl = o.DEFAULT_STORE,
     include: o.Include = None,
     output: o.OutputFormat = o.Format.table,
@@ -64,6 +65,7 @@ def train_and_eval(
     from zephyr_bench.store import Store
     from zephyr_bench.written_file import write_text
 
+    tags = o.tags(tag)
     options = _options(device, batch_size, include)
     folder = o.data_folder(data)
     loaded = load_recipe(recipe, options.include, overrides or ())
@@ -76,6 +78,8 @@ def train_and_eval(
     parts = prepare(loaded, options, data=folder)
     with Store(store) as results:
         report = carry_out(loaded, parts, options, store=results, out=out, limit=limit, progress=progress, data=folder)
+        for run in (run for checkpoint in report.evaluated for run in checkpoint.runs.values()):
+            o.give_tags(results, run, tags)
         target = leaderboard or out / "leaderboard.md"
         write_text(target, render_recipe_report(results, report, "markdown"))
         typer.echo(render_recipe_report(results, report, output.value), nl=False)

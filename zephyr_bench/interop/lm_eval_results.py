@@ -172,13 +172,12 @@ def _asked(file: ResultsFile, old: bool) -> dict[str, Any]:
         found["chat_template"] = fields.chat_template is not None  # "": a server's own, which lm-eval doesn't see
     if found.get("chat_template") and fields.fewshot_as_multiturn is False:
         found["fewshot_as_multiturn"] = False  # our own runs' chats have their shots as turns
-    for name, value in (
-        ("system_instruction", fields.system_instruction),
-        ("gen_kwargs", fields.config.get("gen_kwargs")),
-        ("fewshot_seed", fields.config.get("fewshot_seed")),
-    ):
-        if value or value == 0:
-            found[name] = value
+    if "system_instruction" in there:
+        found["system_instruction"] = fields.system_instruction or None
+    for name in ("gen_kwargs", "fewshot_seed"):
+        if name in fields.config:
+            value = fields.config[name]
+            found[name] = value if value or value == 0 else None  # none, {} and "" are one
     if "limit" in fields.config:
         found["limit"] = _limit(file)
     return found

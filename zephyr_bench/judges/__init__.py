@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from zephyr_bench import catalogue
 from zephyr_bench.judges.alpaca_eval_config import is_annotator_file, shipped_configs
-from zephyr_bench.judges.alpaca_eval_judge import AlpacaEvalJudge
-from zephyr_bench.judges.anthropic_judge import AnthropicJudge
-from zephyr_bench.judges.jury import JuryJudge
-from zephyr_bench.judges.local_judge import LocalJudge
-from zephyr_bench.judges.openai_judge import OpenAiJudge
 from zephyr_bench.judges.protocol import Judge, JudgeOptions
-from zephyr_bench.judges.recorded import RecordedJudge
-from zephyr_bench.judges.reward_model import RewardModelJudge
-from zephyr_bench.judges.rubric import RubricJudge
 from zephyr_bench.plug_in import class_of
 from zephyr_bench.yaml_file import check_mapping, load_yaml
 
 __all__ = ["Judge", "JudgeOptions", "open_judge"]
 
-_BUILT_IN: dict[str, Any] = {
-    "alpaca-eval": AlpacaEvalJudge,
-    "anthropic": AnthropicJudge,
-    "jury": JuryJudge,
-    "openai": OpenAiJudge,
-    "recorded": RecordedJudge,
-    "reward-model": RewardModelJudge,
-    "rubric": RubricJudge,
-    "transformers": LocalJudge,
-    "vllm": LocalJudge,
+_BUILT_IN = {
+    "alpaca-eval": "zephyr_bench.judges.alpaca_eval_judge:AlpacaEvalJudge",
+    "anthropic": "zephyr_bench.judges.anthropic_judge:AnthropicJudge",
+    "jury": "zephyr_bench.judges.jury:JuryJudge",
+    "openai": "zephyr_bench.judges.openai_judge:OpenAiJudge",
+    "recorded": "zephyr_bench.judges.recorded:RecordedJudge",
+    "reward-model": "zephyr_bench.judges.reward_model:RewardModelJudge",
+    "rubric": "zephyr_bench.judges.rubric:RubricJudge",
+    "transformers": "zephyr_bench.judges.local_judge:LocalJudge",
+    "vllm": "zephyr_bench.judges.local_judge:LocalJudge",
 }
 
 

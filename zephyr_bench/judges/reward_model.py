@@ -18,10 +18,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from zephyr_bench.engines import loading
-from zephyr_bench.engines.adapters import is_adapter
 from zephyr_bench.engines.chat_tokens import encode_chat, put_before
-from zephyr_bench.engines.locate import locate
+from zephyr_bench.engines.locate import hub_place, locate
+from zephyr_bench.engines.model_files import is_adapter
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
+from zephyr_bench.engines.quiet import quiet_transformers, readable
 from zephyr_bench.engines.server import sendable
 from zephyr_bench.engines.transformers_engine import TransformersEngine
 from zephyr_bench.errors import UserError
@@ -209,9 +210,11 @@ def _load(source: ModelSource, options: EngineOptions, *, device: str) -> Any:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    with loading.quiet_transformers(), loading.readable(f"reward model {source.name}", AssertionError):
+    with quiet_transformers(), readable(f"reward model {source.name}"):
+        place, revision = hub_place(source.location)
         model, told = AutoModelForSequenceClassification.from_pretrained(
-            source.location,
+            place,
+            revision=revision,
             dtype=getattr(torch, loading.resolve_dtype(options.dtype, device)),
             use_safetensors=True,
             trust_remote_code=options.trust_remote_code,

@@ -65,6 +65,20 @@ class Overlap:
         return f"{what} question '{self.asked.id}' of {self.asked.benchmark}: {self.asked.shown!r}"
 
 
+@dataclass(frozen=True)
+class Decontaminated:
+    """Rows that may be trained on, and what is known of evaluation questions in them."""
+
+    data: Mapping[str, StageData[Any]]
+    compared: Mapping[str, int]  # benchmark -> its questions
+    not_compared: Mapping[str, str]  # benchmark -> why its questions are not at hand
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """For a checkpoint's lineage."""
+        return {"compared": dict(self.compared), "not_compared": dict(self.not_compared)}
+
+
 class Index:
     """Questions to be looked for in rows. Without an n-gram's length only whole ones are."""
 
@@ -129,7 +143,7 @@ def decontaminated(
     progress: Progress,
     include: Sequence[Path] = (),
     folder: Path | None = None,
-) -> Mapping[str, StageData[Any]]:
+) -> Decontaminated:
     """The rows that may be trained on. `benchmarks` are those that the recipe evaluates on; `folder` has data sets.
 
     Raises UserError where a prompt that stays holds a whole question of those.
@@ -148,12 +162,13 @@ def decontaminated(
         for overlap in _overlaps(data, index, progress)
         if overlap.asked.benchmark in compared or (overlap.whole and overlap.asked.benchmark in own)
     ]
+    made = Decontaminated(data, Counter(one.benchmark for one in asked), unchecked)
     if settings:
         _report(found, index, data, settings, unchecked, out, progress)
         if settings.overlaps == "leave-out":
-            return _left_out(data, found, settings)
+            return replace(made, data=_left_out(data, found, settings))
     _check(recipe, [overlap for overlap in found if overlap.whole and overlap.asked.benchmark in own])
-    return data
+    return made
 
 
 def _questions(benchmarks: Mapping[str, Benchmark]) -> tuple[list[Asked], dict[str, str]]:

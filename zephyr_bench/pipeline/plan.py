@@ -15,12 +15,13 @@ from zephyr_bench.benchmarks import open_benchmark
 from zephyr_bench.benchmarks.protocol import Benchmark
 from zephyr_bench.engines.protocol import EngineOptions
 from zephyr_bench.judges import open_judge
-from zephyr_bench.judges.protocol import Judge
+from zephyr_bench.judges.protocol import Judge, JudgeOptions
 from zephyr_bench.pipeline.estimate import EvaluationPlan, estimate, minutes_told, number_told, render_estimates
 from zephyr_bench.pipeline.requirements import recipe_parts
 from zephyr_bench.pipeline.resources import Measure, Resources, resources
 from zephyr_bench.pipeline.token_counts import TokenCount, counted, longest_answer, longest_at_once
 from zephyr_bench.recipe import DataSource, DdpoStage, DsftStage, Evaluation, FeedbackStage, Recipe, Training
+from zephyr_bench.store import shown
 from zephyr_bench.trainers.rate import measured_flop_per_second
 from zephyr_bench.yaml_file import read_jsonl
 
@@ -52,14 +53,14 @@ class Plan:
 
 
 def open_parts(
-    recipe: Recipe, options: EngineOptions, *, data: Path | None = None
+    recipe: Recipe, options: EngineOptions, *, data: Path | None = None, judging: JudgeOptions | None = None
 ) -> tuple[list[tuple[Evaluation, Benchmark, Judge | None]], list[Judge]]:
     """Each evaluation with its benchmark and judge, and every judge the recipe names."""
     judges: dict[str, Judge] = {}
 
     def judge(name: str | None) -> Judge | None:
         if name is not None and name not in judges:
-            judges[name] = open_judge(name, include=options.include)
+            judges[name] = open_judge(name, include=options.include, options=judging)
         return judges[name] if name is not None else None
 
     parts = []
@@ -105,7 +106,7 @@ def make_plan(
         model=recipe.model,
         stages=tuple(_with_resources(recipe, _stage_plans(recipe, out), options, measure)),
         evaluations=tuple(evaluations),
-        store=store,
+        store=shown(store),
         missing=tuple(recipe_parts(recipe, options, [benchmark for _, benchmark, _ in parts], judges)),
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from zephyr_bench.benchmarks.protocol import Job
+from zephyr_bench.benchmarks.protocol import HELD_OUT, Job
 from zephyr_bench.engines.protocol import ScoringEngine
 from zephyr_bench.errors import UserError
 from zephyr_bench.fingerprint import fingerprint
@@ -20,7 +20,7 @@ from zephyr_bench.stats.means import mean_stderr
 from zephyr_bench.training_data.data import Pair
 from zephyr_bench.training_data.tokens import parted
 
-NAME = "preferences-held-out"
+NAME = HELD_OUT
 MARGIN = "log-prob-margin"
 IMPLICIT = "implicit-margin"
 METRICS = {MARGIN: "log-prob-accuracy", IMPLICIT: "implicit-accuracy"}

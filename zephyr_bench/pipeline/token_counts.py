@@ -43,7 +43,7 @@ def counted(recipe: Recipe, stage: DsftStage | DdpoStage, options: EngineOptions
     ):
         return None
     try:
-        tokenizer = tokenizer_of(locate(recipe.model, include=options.include), recipe)
+        tokenizer = tokenizer_of(locate(recipe.model, include=options.include), recipe, include=options.include)
     except UserError:
         return None  # the plan tells what is missing
     if isinstance(stage, DsftStage):

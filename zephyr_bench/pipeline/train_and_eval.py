@@ -74,7 +74,7 @@ def train_and_eval(
         if stage in recipe.evaluate_models:
             evaluated.append(Evaluated(stage, model.name, evaluator.evaluated(model, engines)))
         if stage != "start":
-            evaluator.finish(model)
+            evaluator.finish(model, engines.get(model))
         if trained.held_out and (stage in recipe.evaluate_models or stage == reference_stage):
             with timings.stage("held-out preferences", None):
                 progress.say(f"held-out preferences: {model.name}")

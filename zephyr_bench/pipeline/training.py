@@ -14,7 +14,7 @@ from zephyr_bench.engines.protocol import EngineOptions, ModelSource
 from zephyr_bench.pipeline.decontamination import decontaminated
 from zephyr_bench.pipeline.engines import OpenEngines
 from zephyr_bench.pipeline.feedback import check_budget, collect_feedback
-from zephyr_bench.progress import Progress
+from zephyr_bench.progress import Progress, clock
 from zephyr_bench.recipe import Recipe
 from zephyr_bench.store import Store
 from zephyr_bench.trainers.ddpo import train_ddpo
@@ -43,14 +43,10 @@ class Timings:
 
     def lines(self) -> list[str]:
         lines = [
-            f"{name}: {_clock(seconds)}" + (f" of {_clock(60 * budget)}" if budget else "")
+            f"{name}: {clock(seconds)}" + (f" of {clock(60 * budget)}" if budget else "")
             for name, (seconds, budget) in self.rows.items()
         ]
-        return [*lines, f"all: {_clock(sum(seconds for seconds, _ in self.rows.values()))}"]
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+        return [*lines, f"all: {clock(sum(seconds for seconds, _ in self.rows.values()))}"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ def train_stages(
     """
     observers = Observers(store, recipe.report_to, evaluations)
     timings = timings or Timings()
-    data = decontaminated(
+    checked = decontaminated(
         read_recipe(recipe),
         recipe,
         benchmarks,
@@ -94,6 +90,7 @@ def train_stages(
         include=options.include,
         folder=data_folder,
     )
+    data = checked.data
     tell(data, progress)
     if recipe.feedback:
         rows = data["feedback"]
@@ -117,6 +114,8 @@ def train_stages(
                 places=data[name].train.places,
                 held_out=data[name].held_out.items,
                 observers=observers,
+                include=options.include,
+                compared=checked.told,
             )
         write_left_out(out / name, data[name])
     if recipe.feedback:
@@ -152,6 +151,8 @@ def train_stages(
                 resume=resume,
                 held_out=held_out,
                 observers=observers,
+                include=options.include,
+                compared=checked.told,
             )
         write_left_out(out / "ddpo", data["ddpo"])
     return Trained(models, held_out)

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, Row, select
+from sqlalchemy import Column, Connection, Row, Text, select, type_coerce
 
 from zephyr_bench.records import Answer, Judgment, Match, Question, SampleScore, Score, ScoredTokens
+from zephyr_bench.store.exact_text import ExactText, unescape
 from zephyr_bench.store.schema import answers, judgments, samples, scores, token_scores
 
 Item = TypeVar("Item")
@@ -51,6 +52,10 @@ TOKEN_SCORE = tuple(token_scores.c[name] for name in ("key", "log_prob", "is_gre
 SAMPLE = tuple(
     samples.c[name] for name in ("question", "category", "metric", "value", "turn", "reason", "rival", "replicate")
 )
+# as they are stored: a type that unescapes each value by itself takes most of the time of many rows
+SAMPLE_STORED = tuple(
+    type_coerce(column, Text()) if isinstance(column.type, ExactText) else column for column in SAMPLE
+)
 SCORE = tuple(scores.c[name] for name in ("metric", "value", "stderr", "n", "missing"))
 
 
@@ -83,11 +88,12 @@ def answers_by_key(connection: Connection, keys: Iterable[str]) -> dict[str, Ans
 
 
 def number(value: float | None, what: str) -> float | None:
-    """As a plain float. Raises ValueError for NaN: a missing value is None, with a reason."""
+    """As a plain float. Raises ValueError for what is no finite one: a missing value is None, with a reason."""
     if value is None:
         return None
-    if math.isnan(value):
-        raise ValueError(f"{what} is NaN; a missing value is None, with a reason")
+    if not math.isfinite(value):
+        told = "NaN" if math.isnan(value) else "infinite"
+        raise ValueError(f"{what} is {told}; a missing value is None, with a reason")
     return float(value)
 
 
@@ -147,9 +153,11 @@ def judgment_row(match: Match, judgment: Judgment, created: str) -> dict[str, An
 
 
 def token_score_row(scored: ScoredTokens) -> dict[str, Any]:
+    if math.isnan(scored.log_prob):  # -inf is one: of what can't follow
+        raise ValueError(f"log-probability of {scored.key} is NaN")
     return {
         "key": scored.key,
-        "log_prob": number(scored.log_prob, f"log-probability of {scored.key}"),
+        "log_prob": float(scored.log_prob),
         "is_greedy": bool(scored.is_greedy),
         "tokens": scored.tokens,
     }
@@ -168,6 +176,14 @@ def sample_row(run: int, position: int, sample: SampleScore) -> dict[str, Any]:
         "value": number(sample.value, f"{sample.metric} of question {sample.question}"),
         "reason": sample.reason,
     }
+
+
+def sample(stored: Sequence[Any]) -> SampleScore:
+    """Of a row of SAMPLE_STORED."""
+    question, category, metric, value, turn, reason, rival, replicate = stored
+    why = None if reason is None else unescape(reason)
+    told = unescape(question), unescape(category), unescape(metric)
+    return SampleScore(*told, value, turn, why, unescape(rival), replicate)
 
 
 def score_row(run: int, position: int, score: Score) -> dict[str, Any]:

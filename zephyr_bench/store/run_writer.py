@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, bindparam, delete, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from zephyr_bench.errors import StoreError
 from zephyr_bench.records import Answer, Judgment, Match, Question, SampleScore, Score, ScoredTokens
-from zephyr_bench.store import rows
+from zephyr_bench.store import kept, rows
 from zephyr_bench.store.connection import Database
 from zephyr_bench.store.run_info import STATUSES
 from zephyr_bench.store.schema import (
@@ -100,12 +100,17 @@ class RunWriter:
             self._database.add_new(connection, token_scores, new)
 
     def add_samples(self, given: Iterable[SampleScore]) -> None:
-        """Keep samples of this run, one a metric, question and turn. Raises ValueError for NaN."""
+        """Keep samples of this run, one a metric, question and turn. Raises ValueError for NaN, and once it has ended.
+
+        What was derived from a finished run stands for all of its samples (kept.py).
+        """
         new = [
             rows.sample_row(self._number, position, sample)
             for position, sample in enumerate(given, start=self._samples)
         ]
         with self._write() as connection:
+            if connection.scalar(select(runs.c.finished).where(runs.c.number == self._number)) is not None:
+                raise ValueError(f"run {self.id} has ended: it takes no more samples")
             self._database.add_new(connection, samples, new)
         self._samples += len(new)
 
@@ -118,6 +123,7 @@ class RunWriter:
         with self._write() as connection:
             if connection.execute(ended).rowcount == 0:
                 raise self._deleted()
+            kept.forget(connection, self._number)
             connection.execute(delete(scores).where(scores.c.run == self._number))
             self._database.add_new(connection, scores, new)
 

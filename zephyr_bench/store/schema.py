@@ -1,6 +1,6 @@
 """The store's tables, for people who write SQL; docs/schema.md has examples.
 
-    models 1--n runs 1--n samples, scores, tags
+    models 1--n runs 1--n samples, scores, tags, kept
                 runs n--n answers    (run_answers: which runs use an answer)
                 runs n--n judgments  (run_judgments)
     questions 1--n answers, judgments;   judgments.answer_key, .rival_key -> answers.key where that is stored
@@ -23,14 +23,14 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
-    Text,
 )
 
-from zephyr_bench.store.exact_text import ExactText
+from zephyr_bench.store.exact_text import ExactText, Text
 
-REVISION = "0003"  # the newest migration's
+REVISION = "0004"  # the newest migration's
 VERSION_TABLE = "zephyr_bench_revision"  # of our own name, so that no other program's file passes for a store
 
 metadata = MetaData(
@@ -198,6 +198,16 @@ scores = Table(
     Column("n", Integer, nullable=False),
     Column("missing", Integer, nullable=False),  # samples without a value, left out of the mean
     sqlite_with_rowid=False,
+)
+
+# What reports derive from a finished run, so that they needn't read its samples again (docs/design/leaderboard.md). A
+# cache: it may be emptied at any time, and is, for a run that is written to once more.
+kept = Table(
+    "kept",
+    metadata,
+    _run(),
+    Column("name", Text, primary_key=True),  # with the version of the code that wrote it
+    Column("content", LargeBinary, nullable=False),
 )
 
 # A stage of training, by all that its result hangs on: the stage_fingerprint of its checkpoint's lineage.

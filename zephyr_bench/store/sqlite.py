@@ -1,7 +1,7 @@
 """All that is SQLite's own: pragmas, how a transaction begins, and what its error codes mean to a reader.
 
 WAL with synchronous=NORMAL: a commit survives kill -9 of any process; a power cut may take the last
-few commits, never the file. Another database gets a module like this one.
+few commits, never the file. A sibling of postgresql.py, with the same functions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
@@ -23,6 +24,22 @@ from zephyr_bench.store.plain_json import to_json
 from zephyr_bench.store.schema import VERSION_TABLE
 
 _WRITING = "zephyr_bench_writing"  # execution option of a connection that is going to write
+_WAIT = "zephyr_bench_wait"  # likewise: seconds to wait for the lock; None: as long as the store does
+
+
+def place(url: URL) -> str:
+    """The file."""
+    return url.database or str(url)
+
+
+def files(url: URL) -> tuple[Path, ...]:
+    """The file with those that SQLite keeps beside it; none where the store is in memory."""
+    if not url.database or url.database == ":memory:":
+        return ()
+    name = url.database
+    if name.startswith("file:"):
+        name = unquote(urlsplit(name).path)
+    return tuple(Path(f"{name}{end}") for end in ("", "-wal", "-shm", "-journal"))
 
 
 def open_engine(url: URL, *, timeout: float) -> Engine:
@@ -39,25 +56,37 @@ def open_engine(url: URL, *, timeout: float) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # a reader that turns writer in mid-transaction fails at once where it should wait
-        writing = connection.get_execution_options().get(_WRITING)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        options = connection.get_execution_options()
+        wait = options.get(_WAIT)
+        if wait is None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITING) else "BEGIN")
+            return
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(wait * 1000)}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
 
     return engine
 
 
-def writing(connection: Connection) -> Connection:
-    return connection.execution_options(**{_WRITING: True})
+def reading(connection: Connection) -> Connection:
+    return connection
+
+
+def writing(connection: Connection, wait: float | None = None) -> Connection:
+    return connection.execution_options(**{_WRITING: True, _WAIT: wait})
 
 
 def add_new(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
     """Insert what isn't there yet; the first write of a key wins."""
     if batch := list(rows):
-        connection.execute(_insert_new(table), batch)
+        connection.execute(insert_new(table), batch)
 
 
 @cache
-def _insert_new(table: Table) -> Insert:
-    """Made once; made anew it takes 15 us of a judgment's 300."""
+def insert_new(table: Table) -> Insert:
+    """That leaves out what is there. Made once; made anew it takes 15 us of a judgment's 300."""
     return insert(table).on_conflict_do_nothing()
 
 

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import difflib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, delete, exists, insert, or_, select, update
 
 from zephyr_bench import __version__
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.records import Answer, Judgment, Question, SampleScore, Score
-from zephyr_bench.store import rows
+from zephyr_bench.store import frames, kept, queries, rows
 from zephyr_bench.store import trainings as training_rows
 from zephyr_bench.store.connection import Database
+from zephyr_bench.store.contents import contents
+from zephyr_bench.store.deletion import Deletion, deletion
+from zephyr_bench.store.dump_file import Dump, check_target, write_dump
+from zephyr_bench.store.load import Loaded, Loading
+from zephyr_bench.store.migrate import downgrade, lost_by_downgrade
 from zephyr_bench.store.run_info import ModelInfo, RunInfo, RunStart, Verdict
 from zephyr_bench.store.run_writer import RunWriter
 from zephyr_bench.store.schema import (
+    REVISION,
     answers,
     judgments,
     models,
@@ -34,6 +41,9 @@ from zephyr_bench.store.schema import (
 )
 from zephyr_bench.store.trainings import Training, TrainingWriter
 from zephyr_bench.store.writers import Writer, is_dead, this_process
+
+if TYPE_CHECKING:
+    import pandas
 
 DEFAULT_URL = "sqlite:///zephyr-bench.db"
 
@@ -59,6 +69,41 @@ class Store:
     def close(self) -> None:
         self._database.close()
 
+    @property
+    def place(self) -> str:
+        """The file, or the database's URL without its password."""
+        return self._database.place
+
+    def dump(self, path: Path, *, force: bool = False) -> Dump:
+        """All that the store holds at this moment, into one file for any database; what was there stays until then.
+
+        Raises StoreError for a path where anything but a dump is, unless forced; for the store's own files always.
+        """
+        check_target(path, own=self._database.files, force=force)
+        with self._database.read() as connection:
+            return write_dump(path, REVISION, contents(connection))
+
+    def load(self, dump: Dump) -> dict[str, Loaded]:
+        """Add what a dump (of `check_dump`) holds and the store doesn't, by table: all of it, or nothing."""
+        loading = Loading(dump, self._database)
+        with self._database.write_prepared(loading.stage) as connection:
+            return loading.merge(connection)
+
+    def lost_by_downgrade(self, revision: str) -> dict[str, int]:
+        """What `downgrade` would drop, and how much of it. Raises UserError for an unknown revision."""
+        with self._database.read() as connection:
+            return lost_by_downgrade(connection, revision)
+
+    def downgrade(self, revision: str, *, force: bool = False) -> None:
+        """Back to the tables of an older version; this object can't be used any more.
+
+        Raises UserError while a run is being written, unless forced.
+        """
+        with self._database.write() as connection:
+            if not force:
+                _check_ended(connection.execute(select(runs).where(runs.c.status == "running")).all())
+            downgrade(connection, revision)
+
     def put_model(
         self,
         *,
@@ -68,13 +113,18 @@ class Store:
         note: str = "",
         lineage: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep a checkpoint, or what is newly known of it; a lineage is never replaced by none."""
-        known: dict[str, Any] = {"name": name, "location": location, "note": note}
+        """Keep a checkpoint, or what is newly known of it; a lineage is never replaced by none.
+
+        Who knows no location, as a baseline's file, replaces no name, location or note.
+        """
+        told: dict[str, Any] = {"name": name, "location": location, "note": note}
+        better: dict[str, Any] = dict(told) if location else {}
         if lineage:
-            known["lineage"] = lineage
-        new = {"lineage": {}, **known, "fingerprint": fingerprint, "created": rows.now()}
+            better["lineage"] = lineage
+        new = {"lineage": {}, **told, **better, "fingerprint": fingerprint, "created": rows.now()}
         with self._database.write() as connection:
-            connection.execute(update(models).where(models.c.fingerprint == fingerprint).values(known))
+            if better:
+                connection.execute(update(models).where(models.c.fingerprint == fingerprint).values(better))
             self._database.add_new(connection, models, [new])
 
     def start_run(self, start: RunStart) -> RunWriter:
@@ -127,9 +177,14 @@ class Store:
         model: str | None = None,
         trained_by: str | None = None,
         status: str | None = None,
+        tagged: Iterable[str] = (),
+        where: str | None = None,
         limit: int | None = None,
     ) -> list[RunInfo]:
-        """Newest first. `model` is a name or a fingerprint, `trained_by` the fingerprint of a stage of training."""
+        """Newest first. `model` is a name or a fingerprint, `trained_by` the fingerprint of a stage of training.
+
+        `tagged` names tags that a run has all of, `where` is as the command line takes it (where.py). Raises UserError.
+        """
         query = _RUNS.order_by(runs.c.created.desc(), runs.c.number.desc())
         if benchmark is not None:
             query = query.where(runs.c.benchmark == benchmark)
@@ -138,9 +193,23 @@ class Store:
         if trained_by is not None:
             query = query.where(models.c.lineage["stage_fingerprint"].as_string() == trained_by)
         with self._database.read() as connection:
-            chosen = (row for row in connection.execute(query) if status in (None, _status(row)))
+            chosen = (row for row in self._chosen(connection, query, tagged, where) if status in (None, _status(row)))
             found = list(islice(chosen, limit))
             return _infos(connection, found)
+
+    @staticmethod
+    def _chosen(
+        connection: Connection, query: Select[Any], tagged: Iterable[str], where: str | None
+    ) -> Iterator[Row[Any]]:
+        """Those rows of a query of runs, in its order; with `where` newest first."""
+        tagged = list(tagged)
+        if tagged:
+            query = query.where(queries.in_numbers(runs.c.number, queries.with_tags(connection, tagged)))
+        if where is None:
+            yield from connection.execute(query)
+            return
+        for batch in rows.in_batches(queries.matching(connection, where, _status)):
+            yield from connection.execute(query.where(queries.in_numbers(runs.c.number, batch)))
 
     def run(self, id: str) -> RunInfo:
         """The run of that id, or of the only id that begins so. Raises UserError with close matches."""
@@ -162,17 +231,43 @@ class Store:
         """In their order of arrival."""
         with self._database.read() as connection:
             run = _find(connection, run_id)
-            query = select(*rows.SAMPLE).where(samples.c.run == run.number).order_by(samples.c.position)
+            query = select(*rows.SAMPLE_STORED).where(samples.c.run == run.number).order_by(samples.c.position)
             if metric is not None:
                 query = query.where(samples.c.metric == metric)
-            return [SampleScore(*row) for row in connection.execute(query)]
+            return [rows.sample(row) for row in connection.execute(query)]
 
-    def answers_of(self, run_id: str) -> list[Answer]:
-        """The answers that a run made or used, oldest first."""
+    def values_of(self, run_ids: Iterable[str], metric: str) -> dict[str, dict[str, float | None]]:
+        """Run id -> question -> the value that its first repeat got, where samples whole would take long."""
+        found: dict[str, dict[str, float | None]] = {}
+        with self._database.read() as connection:
+            for id in run_ids:
+                query = select(samples.c.question, samples.c.value).join(runs, runs.c.number == samples.c.run)
+                query = query.where(runs.c.id == id, samples.c.metric == metric, samples.c.replicate == 0)
+                found[id] = dict(connection.execute(query.order_by(samples.c.position)).tuples().all())
+        return found
+
+    def kept(self, run_ids: Iterable[str], name: str) -> dict[str, bytes]:
+        """By run id, what `keep` was given by that name; nothing of a run that was written to since."""
+        with self._database.read() as connection:
+            return kept.read(connection, run_ids, name)
+
+    def keep(self, derived: Iterable[tuple[RunInfo, Mapping[str, bytes]]]) -> None:
+        """What was derived from complete runs, by name; nothing of a run that is not as it was when it was read.
+
+        All in one transaction. Raises StoreError at once where another process writes: who reads waits for nobody.
+        """
+        with self._database.write(wait=kept.WAIT) as connection:
+            for run, entries in derived:
+                kept.write(connection, run.id, run.finished, entries)
+
+    def answers_of(self, run_id: str, questions: Collection[str] | None = None) -> list[Answer]:
+        """The answers that a run made or used, or of them those to a few questions, oldest first."""
         with self._database.read() as connection:
             run = _find(connection, run_id)
             query = select(*rows.ANSWER).join(run_answers, run_answers.c.answer == answers.c.key)
             query = query.where(run_answers.c.run == run.number).order_by(answers.c.created, answers.c.key)
+            if questions is not None:
+                query = query.where(answers.c.question.in_(questions))
             return [Answer(*row) for row in connection.execute(query)]
 
     def answers(self, keys: Iterable[str]) -> dict[str, Answer]:
@@ -188,14 +283,16 @@ class Store:
             query = query.where(run_judgments.c.run == run.number).order_by(judgments.c.created, judgments.c.key)
             return [Judgment(*row) for row in connection.execute(query)]
 
-    def verdicts_of(self, run_id: str) -> list[Verdict]:
-        """The judgments that a run made or used, with what each is of, oldest first."""
+    def verdicts_of(self, run_id: str, questions: Collection[str] | None = None) -> list[Verdict]:
+        """The judgments that a run made or used, with what each is of, or of a few questions, oldest first."""
         about = ("question", "turn", "answer_key", "rival_key", "replicate", "created")
         with self._database.read() as connection:
             run = _find(connection, run_id)
             query = select(*rows.JUDGMENT, *(judgments.c[name] for name in about))
             query = query.join(run_judgments, run_judgments.c.judgment == judgments.c.key)
             query = query.where(run_judgments.c.run == run.number).order_by(judgments.c.created, judgments.c.key)
+            if questions is not None:
+                query = query.where(judgments.c.question.in_(questions))
             width = len(rows.JUDGMENT)
             return [Verdict(Judgment(*row[:width]), *row[width:]) for row in connection.execute(query)]
 
@@ -236,15 +333,76 @@ class Store:
                 known = _tags(connection, [run.number]).get(run.number, [])
                 raise UserError(f"run {run.id} has no tag '{tag}'.{did_you_mean(tag, known)}")
 
-    def delete(self, run_id: str) -> None:
-        """A run with all that is only its own, for good. Raises UserError while it is being written."""
+    def deletion(self, run_ids: Iterable[str], *, force: bool = False) -> Deletion:
+        """What `delete` would take, and which other runs it touches. Raises UserError as it does."""
+        with self._database.read() as connection:
+            return deletion(connection, [run.number for run in _ended(connection, run_ids, force=force)])
+
+    def delete(self, *run_ids: str, force: bool = False) -> None:
+        """Runs with all that is only their own, for good.
+
+        Raises UserError while one is being written, unless forced: none goes. A writer that lives in spite of that
+        fails at its next write.
+        """
         with self._database.write() as connection:
-            run = _find(connection, run_id)
-            if _status(run) == "running":
-                where = f"process {run.writer_pid} on {run.writer_host}"
-                raise UserError(f"run {run.id} is being written by {where}; stop that first.")
-            connection.execute(delete(runs).where(runs.c.number == run.number))
+            found = _ended(connection, run_ids, force=force)
+            for batch in rows.in_batches(run.number for run in found):
+                connection.execute(delete(runs).where(runs.c.number.in_(batch)))
             _delete_unused(connection)
+
+    def scores(
+        self,
+        *,
+        benchmark: str | None = None,
+        model: str | None = None,
+        metric: str | None = None,
+        status: str | None = None,
+        tagged: Iterable[str] = (),
+        where: str | None = None,
+        drift: bool = False,
+    ) -> pandas.DataFrame:
+        """A row a metric of a run, newest run first and headline first in it; frames.py names the columns.
+
+        The filters are those of `runs`. Runs in which a gate only had a baseline's answers graded again are left out
+        without `drift`; the column `part` tells others that aren't the whole benchmark. Raises UserError.
+        """
+        with self._database.read() as connection:
+            chosen = queries.numbers_of(
+                connection,
+                _status,
+                benchmark=benchmark,
+                model=model,
+                status=status,
+                tagged=tagged,
+                where=where,
+                drift=drift,
+            )
+            return frames.scores_frame(connection, chosen, _status, metric=metric)
+
+    def samples(
+        self,
+        *,
+        benchmark: str | None = None,
+        model: str | None = None,
+        metric: str | None = None,
+        status: str | None = None,
+        tagged: Iterable[str] = (),
+        where: str | None = None,
+        drift: bool = False,
+    ) -> pandas.DataFrame:
+        """A row a question's part in a metric, as `scores`; a suite of many rows is large, so filter."""
+        with self._database.read() as connection:
+            chosen = queries.numbers_of(
+                connection,
+                _status,
+                benchmark=benchmark,
+                model=model,
+                status=status,
+                tagged=tagged,
+                where=where,
+                drift=drift,
+            )
+            return frames.samples_frame(connection, chosen, _status, metric=metric)
 
 
 _RUNS = select(runs, models.c.note).join(models, models.c.fingerprint == runs.c.model_fingerprint)
@@ -255,6 +413,23 @@ def _status(run: Row[Any]) -> str:
     if run.status == "running" and is_dead(Writer(run.writer_host, run.writer_pid, run.writer_started)):
         return "interrupted"
     return str(run.status)
+
+
+def _ended(connection: Connection, run_ids: Iterable[str], *, force: bool) -> list[Row[Any]]:
+    """Raises UserError for a run that is being written, unless forced."""
+    found = [_find(connection, id) for id in run_ids]
+    if not force:
+        _check_ended(found)
+    return found
+
+
+def _check_ended(found: Iterable[Row[Any]]) -> None:
+    for run in found:
+        if _status(run) == "running":
+            where = f"process {run.writer_pid} on {run.writer_host}"
+            raise UserError(
+                f"run {run.id} is being written by {where}; stop that first, or add --force where it is certainly gone."
+            )
 
 
 def _mark_interrupted(connection: Connection) -> None:
@@ -306,6 +481,7 @@ def _infos(connection: Connection, found: list[Row[Any]]) -> list[RunInfo]:
             seed=run.seed,
             note=run.note,
             environment=run.environment,
+            version=run.version,
         )
         for run in found
     ]

@@ -6,11 +6,13 @@ A training is known by its stage's fingerprint: one that is taken up again goes 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
+from zephyr_bench.errors import StoreError
 from zephyr_bench.store import rows
 from zephyr_bench.store.connection import Database
 from zephyr_bench.store.schema import training_values, trainings
@@ -35,7 +37,11 @@ class TrainingWriter:
         self._number = number
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep what was seen at a step (from 1); what is no finite number is kept as missing."""
+        """Keep what was seen at a step (from 1); what is no finite number is kept as missing. Raises StoreError."""
+        self.add_all([(step, values)])
+
+    def add_all(self, seen: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """As `add`, of several steps in one transaction."""
         new = [
             {
                 "training": self._number,
@@ -43,10 +49,15 @@ class TrainingWriter:
                 "metric": metric,
                 "value": float(value) if math.isfinite(value) else None,
             }
+            for step, values in seen
             for metric, value in values.items()
         ]
-        with self._database.write() as connection:
-            self._database.add_new(connection, training_values, new)
+        try:
+            with self._database.write() as connection:
+                self._database.add_new(connection, training_values, new)
+        except IntegrityError:
+            place = self._database.place
+            raise StoreError(f"store {place}: this training is gone: it was dropped meanwhile.") from None
 
 
 def begin(connection: Connection, *, fingerprint: str, name: str, steps: int, done: int) -> int:

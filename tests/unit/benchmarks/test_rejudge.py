@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from zephyr_bench.benchmarks import open_benchmark
 from zephyr_bench.benchmarks.rejudge import judge_run
 from zephyr_bench.cli import app
 from zephyr_bench.errors import UserError
+from zephyr_bench.judges import Judge
 from zephyr_bench.progress import Progress
-from zephyr_bench.store import Store
+from zephyr_bench.records import Judgment, Match
+from zephyr_bench.store import RunStart, Store
 
 
 def again(store: Store, run_id: str, judge: Any) -> dict[str, Any]:
@@ -80,3 +84,57 @@ def test_the_command(store: Store, models: dict[str, Path], tmp_path: Path) -> N
         done = CliRunner().invoke(app, [*words, "--store", url, "--format", "json"], catch_exceptions=False)
     assert {row["metric"]: row["value"] for row in json.loads(done.stdout)}["score"] == 4.0
     assert judge.name == "local"
+
+
+def test_a_limit_takes_questions_of_every_category(store: Store, models: dict[str, Path], tmp_path: Path) -> None:
+    from zephyr_bench.benchmarks.rejudge import spread
+
+    benchmark: Any = open_benchmark("mt-bench-mini")
+    categories = {question.id: question.category for question in benchmark.questions}
+    count = len(set(categories.values()))
+    chosen = spread(benchmark.questions, 2 * count)
+    assert sorted(categories[id] for id in chosen) == sorted(2 * [*set(categories.values())])
+    assert spread(benchmark.questions[::-1], 2 * count) == chosen, "whatever order they come in"
+    assert spread(benchmark.questions, count) == chosen[:count]
+    first = run(store, models["one"], "mt-bench-mini")
+    with fake_openai("[[4]]") as server:
+        judge_run(store, first.run, benchmark, local_judge(server, tmp_path), Progress(quiet=True), limit=1)
+        assert len(server.requests) == 2
+
+
+def test_a_limit_that_cuts_nothing_makes_no_part(store: Store, models: dict[str, Path], tmp_path: Path) -> None:
+    first = run(store, models["one"], "mt-bench-mini")
+    with fake_openai("[[4]]") as server:
+        judge = local_judge(server, tmp_path)
+        for limit, part in ((LIMIT - 1, True), (LIMIT, False), (LIMIT + 1, False)):
+            benchmark: Any = open_benchmark("mt-bench-mini")
+            made = judge_run(store, first.run, benchmark, judge, Progress(quiet=True), limit=limit)
+            assert (store.run(made.run).protocol != store.run(first.run).protocol) is part, limit
+
+
+class Overtaken:
+    """A judge whom another process is ahead of: before each verdict comes, the store has one of 1 for that match."""
+
+    def __init__(self, judge: Judge, place: str, run_id: str) -> None:
+        self._judge, self._place, self._run = judge, place, run_id
+        self.name, self.fingerprint = judge.name, judge.fingerprint
+        self.missing, self.cost_usd = judge.missing, judge.cost_usd
+
+    def grade(self, matches: Iterable[Match]) -> Iterator[Judgment]:
+        by_key = {match.key(self.fingerprint): match for match in matches}
+        with Store(self._place) as other:
+            known = other.run(self._run)
+            start = RunStart(known.benchmark, known.model, known.model_fingerprint, known.engine_fingerprint)
+            run = other.start_run(start)
+            for judgment in self._judge.grade(by_key.values()):
+                run.add_judgments([(by_key[judgment.key], replace(judgment, score=1.0))])
+                yield judgment
+
+
+def test_of_two_processes_that_judge_one_match_the_first_ones_verdict_is_in_both_runs(
+    store: Store, models: dict[str, Path], tmp_path: Path
+) -> None:
+    first = run(store, models["one"], "mt-bench-mini")
+    with fake_openai("[[4]]") as server:
+        judge = Overtaken(local_judge(server, tmp_path), f"sqlite:///{tmp_path}/store.db", first.run)
+        assert again(store, first.run, judge)["score"] == (1.0, 2 * LIMIT), "what the store holds"

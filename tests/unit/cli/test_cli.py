@@ -42,6 +42,15 @@ def test_help_lists_the_commands() -> None:
         assert command in done.stdout
 
 
+def test_a_word_in_a_message_writes_no_line_and_no_command_of_a_workflow(tmp_path: Path) -> None:
+    """GitHub's runner reads commands in stderr, too."""
+    for name in ("ev\n::error::pwn", "::error::pwn", "ev ##[error]pwn"):
+        done = run("compare", f"{name}.json", "other.json", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        assert "##[" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -11,6 +11,8 @@ from pathlib import Path
 from alpaca_eval_rows import annotation, output, read, write
 from alpaca_files import instructions, write_data
 
+from zephyr_bench.store import Store
+
 COMMAND = str(Path(sys.executable).with_name("zephyr-bench"))
 
 
@@ -39,6 +41,8 @@ def test_files_become_runs_of_the_leaderboard_and_files_again(tmp_path: Path) ->
         ("n", "alpaca-eval-1", "alpaca_eval_gpt4", 2, 1, 0, 3, "new"),
         ("alone", "alpaca-eval-2", None, 1, 0, 0, 0, "new"),
     ]
+    with Store(f"sqlite:///{tmp_path / 'zephyr-bench.db'}") as store:  # for the first leaderboard
+        assert store.kept([row["run"] for row in found], "terms-1/win-rate").keys() == {row["run"] for row in found[:2]}
     again = json.loads(run("import", "alpaca-eval", *files, "--format", "json", cwd=tmp_path).stdout)
     assert again == [{**row, "state": "already there"} for row in found]
 

@@ -15,6 +15,7 @@ from zephyr_bench.benchmarks.rejudge import judge_run
 from zephyr_bench.errors import UserError
 from zephyr_bench.judges import open_judge
 from zephyr_bench.progress import Progress
+from zephyr_bench.reports.moved import said_of
 from zephyr_bench.store import RunInfo, Store
 
 
@@ -54,6 +55,13 @@ def test_a_file_becomes_a_run_with_both_sides_answers_and_the_preference_for_the
     scores = figures(store, run.id)
     assert scores["win-rate"] == pytest.approx(100 * 1.75 / 3)
     assert (scores["wins"], scores["losses"], scores["draws"]) == (2, 1, 0)
+
+
+def test_in_which_order_a_file_showed_two_answers_nobody_says(store: Store, tmp_path: Path) -> None:
+    put_rows(store, tmp_path, [annotation(0, 2.0)])
+    run = only_run(store)
+    (turns,) = said_of(store, run, [sample.question for sample in store.samples_of(run.id, "preference")]).values()
+    assert [judgment.first for turn in turns for judgment in turn.judgments] == [None]
 
 
 def test_the_baselines_answers_are_those_of_ones_own_runs(store: Store, tmp_path: Path) -> None:

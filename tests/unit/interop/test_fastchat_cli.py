@@ -9,6 +9,8 @@ from pathlib import Path
 
 from fastchat_files import QUESTIONS, answer, multiset, pair, read, single, write
 
+from zephyr_bench.store import Store
+
 COMMAND = str(Path(sys.executable).with_name("zephyr-bench"))
 
 
@@ -28,6 +30,8 @@ def test_files_become_runs_of_the_leaderboard_and_files_again(tmp_path: Path) ->
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     keys = ("model", "benchmark", "judge", "answers", "judgments", "without_score", "not_judged", "state")
+    with Store(f"sqlite:///{tmp_path / 'zephyr-bench.db'}") as store:  # for the first leaderboard
+        assert store.kept([row["run"] for row in found], "terms-1/score").keys() == {row["run"] for row in found[:2]}
     assert [tuple(row[key] for key in keys) for row in found] == [
         ("m", "mt-bench", "gpt-4", 2, 2, 1, 0, "new"),
         ("n", "mt-bench", "gpt-4", 0, 2, 0, 0, "new"),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lm_eval_files_made import gsm8k_rows, results, rows, write, write_all
 
+from zephyr_bench.store import Store
+
 COMMAND = str(Path(sys.executable).with_name("zephyr-bench"))
 
 
@@ -32,6 +34,9 @@ def test_files_become_runs_that_are_compared_and_files_again(tmp_path: Path) -> 
         ("a/one", "open-llm-1", 2, 6, 0, "hellaswag, mmlu, truthfulqa_mc2, winogrande", "new"),
         ("other", "open-llm-1", 1, 4, 0, "hellaswag, mmlu, truthfulqa_mc2, winogrande, gsm8k", "new"),
     ]
+    with Store(f"sqlite:///{tmp_path / 'zephyr-bench.db'}") as store:  # for the first leaderboard
+        for id, scores in store.scores_of([row["run"] for row in found]).items():
+            assert store.kept([id], f"terms-1/{scores[0].metric}").keys() == {id}
     again = run("import", "lm-eval", *names, cwd=tmp_path).stdout
     assert again.count("already there") == 2
     assert f"run {found[1]['run']}: no average, for it lacks hellaswag" in again

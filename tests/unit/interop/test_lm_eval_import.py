@@ -224,6 +224,20 @@ def test_how_the_model_was_asked_is_told_where_it_is_known(store: Store, tmp_pat
     assert (protocol["system_instruction"], protocol["gen_kwargs"]) == ("Be brief.", {"temperature": 0.5})
 
 
+def test_what_a_file_states_as_null_is_told_and_what_it_lacks_is_not(store: Store, tmp_path: Path) -> None:
+    told = results({"arc_challenge": rows("arc_challenge", 1.0)})
+    told["config"] |= {"gen_kwargs": {}, "fewshot_seed": None}
+    (done,) = put(store, write(tmp_path / "r.json", told))
+    protocol = store.run(done.run).protocol
+    asked = {name: protocol[name] for name in ("system_instruction", "gen_kwargs", "fewshot_seed")}
+    assert asked == {"system_instruction": None, "gen_kwargs": None, "fewshot_seed": None}
+    for name in ("gen_kwargs", "fewshot_seed"):
+        del told["config"][name]
+    del told["system_instruction"]
+    (done,) = put(store, write(tmp_path / "less.json", {**told, "model_name": "other"}))
+    assert not asked.keys() & store.run(done.run).protocol.keys()
+
+
 def test_results_asked_otherwise_are_runs_of_their_own(store: Store, tmp_path: Path) -> None:
     def told(task: str, **config: object) -> Row:
         found = results({task: rows(task, 1.0)})

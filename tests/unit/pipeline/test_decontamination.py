@@ -118,9 +118,9 @@ class Case:
             out=self.out,
             progress=options.pop("progress", Progress(quiet=True)),
             **options,
-        )
+        ).data
 
-    def train(self) -> None:
+    def train(self, *more: Benchmark) -> None:
         with Store(f"sqlite:///{self.path.with_name('store.db')}") as store:
             train_stages(
                 self.recipe,
@@ -128,7 +128,7 @@ class Case:
                 store=store,
                 out=self.out,
                 progress=Progress(quiet=True),
-                benchmarks=[self.benchmark],
+                benchmarks=[self.benchmark, *more],
             )
 
     def report(self) -> dict[str, Any]:
@@ -234,6 +234,20 @@ def test_a_benchmark_whose_questions_are_not_here_is_told(
     assert list(case.report()["not_compared"]) == ["alpaca-eval-1"]
 
 
+def test_lineage_tells_what_training_data_was_compared_with_and_what_not(
+    tmp_path: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decontamination, "reachable", lambda: False)
+    monkeypatch.setattr("zephyr_bench.hub_file.at_hand", lambda *_: False)
+    case = Case(tmp_path, make_recipe, ddpo=DDPO, decontaminate={})
+    case.train(open_benchmark("alpaca-eval-1"))
+    for stage in ("dsft", "ddpo"):
+        told = json.loads((case.out / stage / "lineage.json").read_text())["evaluation_questions"]
+        assert told["compared"] == {"birds": 1}
+        assert list(told["not_compared"]) == ["alpaca-eval-1"]
+        assert "the hub does not answer" in told["not_compared"]["alpaca-eval-1"]
+
+
 def test_training_stops_before_any_stage(tmp_path: Path, make_recipe: MakeRecipe) -> None:
     case = Case(tmp_path, make_recipe)
     with pytest.raises(UserError, match="holds question 'birds-1'"):
@@ -258,8 +272,8 @@ def test_smol_trains_on_no_question_that_it_is_evaluated_by(tmp_path: Path) -> N
     recipe = load_recipe("smol", overrides=["decontaminate={}"])
     benchmarks = [open_benchmark(evaluation.benchmark) for evaluation in recipe.evaluate]
     quiet = Progress(quiet=True)
-    data = decontaminated(read_recipe(recipe), recipe, benchmarks, out=tmp_path, progress=quiet)
-    assert data == read_recipe(recipe)
+    made = decontaminated(read_recipe(recipe), recipe, benchmarks, out=tmp_path, progress=quiet)
+    assert made.data == read_recipe(recipe)
     told = json.loads((tmp_path / "decontamination.json").read_text())["benchmarks"]
     assert {one["benchmark"]: one["questions"] for one in told} == {
         "mt-bench-mini": 64,

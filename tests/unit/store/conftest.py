@@ -1,5 +1,5 @@
 """Fixtures of the store's tests; what they are made of is in conftest_store.py."""
 
-from conftest_store import path, store
+from conftest_store import database, made_file, new_url, path, server, store, url
 
-__all__ = ["path", "store"]
+__all__ = ["database", "made_file", "new_url", "path", "server", "store", "url"]

@@ -12,14 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest_store import answer, begin, judgment, open_store, question
+from conftest_store import FOLDERS, answer, begin, judgment, open_store, question
 from sqlalchemy import make_url
 
 from zephyr_bench.errors import StoreError, UserError
 from zephyr_bench.records import SampleScore
 from zephyr_bench.store import Store, sqlite
-
-FOLDER = str(Path(__file__).parent)
 
 
 def check_sentence(message: str, place: object, *words: str) -> None:
@@ -138,7 +136,7 @@ def test_overwritten_pages_never_end_in_another_error(path: Path) -> None:
 
 WRITE_UNTIL_FULL = """
 import resource, signal, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(":")
 from pathlib import Path
 from conftest_store import answer, begin, open_store, question
 from zephyr_bench.errors import StoreError
@@ -160,7 +158,7 @@ for number in range(10_000):
 
 @pytest.mark.parametrize("room", [1_500_000, 4_500_000])
 def test_a_full_disk_loses_nothing_that_was_committed(path: Path, room: int) -> None:
-    command = [sys.executable, "-c", WRITE_UNTIL_FULL, FOLDER, str(path), str(room)]
+    command = [sys.executable, "-c", WRITE_UNTIL_FULL, FOLDERS, str(path), str(room)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 7, done.stderr
     check_sentence(done.stderr.strip(), path, "what was committed is safe", "run the same command again")
@@ -277,8 +275,10 @@ def test_a_name_too_long_for_the_file_system_is_one_sentence(tmp_path: Path) -> 
         ("sqlite:/results.db", "for a file, write sqlite:///results.db."),
         ("sqlite://results.db", "write three slashes before the file, as in sqlite:///results.db."),
         ("sqlite://me:secret@host/results.db", "store sqlite://me:***@host/results.db: names a host"),
-        ("postgresql://me:secret@host/db", "store postgresql://me:***@host/db: unknown scheme 'postgresql'"),
-        ("postgresql://me:se@secret@host/db", "unknown scheme 'postgresql', expected sqlite"),
+        ("mysql://me:secret@host/db", "store mysql://me:***@host/db: unknown scheme 'mysql', expected sqlite, as in"),
+        ("postgres://me:se@secret@host/db", "or postgresql+psycopg, as in postgresql+psycopg://user@host/database."),
+        ("postgresql+psycopg2://host/db?user=me&password=secret", "psycopg2://host/db?user=me&password=***: unknown"),
+        ("postgresql+psycopg2://host/db?user=me&Pa%73sword=secret", "host/db?user=me&Pa%73sword=***: unknown"),
         ("postgresql://me:secret@host:port/db", "store 'postgresql://me:***@host:port/db': expected a URL"),
         ("postgresql//me:secret@host/db", "store 'postgresql//me:***@host/db': expected a URL"),
     ],

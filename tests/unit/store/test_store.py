@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import sqlite3
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from conftest_store import answer, begin, judgment, open_store, question, run_start
+from conftest_store import answer, begin, judgment, open_store, question, run_start, sql
 
 from zephyr_bench.errors import StoreError, UserError
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.records import Answer, Judgment, Match, SampleScore, Score, ScoredTokens
-from zephyr_bench.store import RunWriter, Store
+from zephyr_bench.store import RunWriter, Store, writers
+from zephyr_bench.store.writers import is_dead, this_process
 
 HOSTILE = [
     "a\x00b",
@@ -64,6 +64,7 @@ def test_samples_keep_their_order_over_several_writes(store: Store) -> None:
     run.add_samples(iter(samples[1:]))
     assert store.samples_of(run.id) == samples
     assert store.samples_of(run.id, "length") == samples[2:]
+    assert store.values_of([run.id], "score") == {run.id: {"q2": 3.0, "q1": None}}
 
 
 def test_scores_come_back_headline_first_and_a_second_finish_replaces_them(store: Store) -> None:
@@ -147,7 +148,7 @@ def test_using_what_was_deleted_meanwhile_is_one_sentence(store: Store) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-def test_hostile_text_comes_back_exactly(store: Store, path: Path, text: str) -> None:
+def test_hostile_text_comes_back_exactly(store: Store, url: str, text: str) -> None:
     run = begin(store, f"model {text}", benchmark=text)
     asked = replace(question(text), category=text, turns=(text,), reference=(text,))
     said = replace(answer(text), text=text, model=text)
@@ -159,7 +160,7 @@ def test_hostile_text_comes_back_exactly(store: Store, path: Path, text: str) ->
     run.finish("complete", [Score(text, 1.0, None, 1)])
     store.tag(run.id, f"tag {text}")
     store.close()
-    with open_store(path) as again:
+    with open_store(url) as again:
         found = again.run(run.id)
         assert (found.benchmark, found.model, found.tags) == (text, f"model {text}", (f"tag {text}",))
         assert again.answers_of(run.id) == [said]
@@ -220,11 +221,10 @@ def test_runs_are_listed_newest_first_and_filtered(store: Store) -> None:
     assert ids(model="absent") == []
 
 
-def test_a_run_is_found_by_the_beginning_of_its_id(store: Store, path: Path) -> None:
+def test_a_run_is_found_by_the_beginning_of_its_id(store: Store, url: str) -> None:
     runs = [begin(store), begin(store)]
-    with sqlite3.connect(path) as connection:
-        for run, id in zip(runs, ("20260101-120000-aaaaaa", "20260101-120000-bbbbbb"), strict=True):
-            connection.execute("update runs set id = ? where id = ?", (id, run.id))
+    for run, id in zip(runs, ("20260101-120000-aaaaaa", "20260101-120000-bbbbbb"), strict=True):
+        sql(url, "update runs set id = :id where id = :old", id=id, old=run.id)
     assert store.run("20260101-120000-b").id == "20260101-120000-bbbbbb"
     with pytest.raises(UserError, match=r"ids of 2 runs; give more of .*bbbbbb or .*aaaaaa"):
         store.run("2026")
@@ -260,7 +260,7 @@ def test_tags_are_given_once_and_taken_away(store: Store) -> None:
         store.tag(run.id, "  ")
 
 
-def test_delete_takes_what_is_only_the_runs_own(store: Store, path: Path) -> None:
+def test_delete_takes_what_is_only_the_runs_own(store: Store, url: str) -> None:
     kept, gone = begin(store, "kept"), begin(store, "gone")
     shared, own, judged = answer("shared"), answer("own"), answer("judged")
     gone.add_answers([(question(found.question), found) for found in (shared, own, judged)])
@@ -277,12 +277,9 @@ def test_delete_takes_what_is_only_the_runs_own(store: Store, path: Path) -> Non
     assert store.answers_of(kept.id) == [shared]
     assert store.judgments_of(kept.id) == [verdicts[0][1]]
     assert list(kept.answers([shared.key, own.key, judged.key])) == [shared.key, judged.key]
-    with sqlite3.connect(path) as connection:
-        for table in ("samples", "scores", "tags"):
-            assert connection.execute(f"select count(*) from {table}").fetchone() == (0,), table
-        asked = connection.execute("select id from questions order by id").fetchall()
-        assert asked == [("judged",), ("shared",)]
-        assert connection.execute("pragma foreign_key_check").fetchall() == []
+    for table in ("samples", "scores", "tags"):
+        assert sql(url, f"select count(*) from {table}") == [(0,)], table
+    assert sql(url, "select id from questions order by id") == [("judged",), ("shared",)]
 
 
 def test_delete_keeps_the_rival_of_a_kept_judgment(store: Store) -> None:
@@ -315,13 +312,13 @@ def test_finishing_a_deleted_run_is_one_sentence(store: Store) -> None:
             write()
 
 
-def _begin_and_die(path: Path) -> None:
-    begin(open_store(path), "dead").add_answers([(question(), answer())])
+def _begin_and_die(url: str) -> None:
+    begin(open_store(url), "dead").add_answers([(question(), answer())])
 
 
-def test_a_run_whose_writer_died_shows_as_interrupted(store: Store, path: Path) -> None:
+def test_a_run_whose_writer_died_shows_as_interrupted(store: Store, url: str) -> None:
     alive = begin(store, "alive")
-    process = multiprocessing.get_context("spawn").Process(target=_begin_and_die, args=(path,))
+    process = multiprocessing.get_context("spawn").Process(target=_begin_and_die, args=(url,))
     process.start()
     process.join()
     assert process.exitcode == 0
@@ -331,27 +328,78 @@ def test_a_run_whose_writer_died_shows_as_interrupted(store: Store, path: Path) 
     ]
     assert [run.model for run in store.runs(status="interrupted")] == ["dead"]
     assert [run.id for run in store.runs(status="running")] == [alive.id]
-    assert _stored_statuses(path) == ["running", "running"]
+    assert _stored_statuses(url) == ["running", "running"]
     begin(store, "next")
-    assert _stored_statuses(path) == ["running", "interrupted", "running"]
+    assert _stored_statuses(url) == ["running", "interrupted", "running"]
     store.delete(store.runs(model="dead")[0].id)
 
 
 @pytest.mark.parametrize(
     ("column", "value", "status"),
     [
-        ("writer_started", "another boot/1", "interrupted"),
+        ("writer_started", "another boot/1", "running"),
         ("writer_started", None, "running"),
         ("writer_host", "another host", "running"),
     ],
 )
 def test_a_writer_is_dead_only_where_that_is_certain(
-    store: Store, path: Path, column: str, value: str | None, status: str
+    store: Store, url: str, column: str, value: str | None, status: str
 ) -> None:
     run = begin(store)
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"update runs set {column} = ?", (value,))
+    sql(url, f"update runs set {column} = :value", value=value)
     assert store.run(run.id).status == status
+
+
+def test_a_pid_means_something_only_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two containers may have one hostname, and a machine may have booted since."""
+    with subprocess.Popen(["sleep", "0"]) as ended:
+        pass
+    boot, _, namespace, machine = str(this_process().started).split("/")
+
+    def dead(started: str | None) -> bool:
+        return is_dead(replace(this_process(), pid=ended.pid, started=started))
+
+    assert dead(f"{boot}/1/{namespace}/{machine}")
+    assert dead(f"{boot}/1")
+    assert dead(None)
+    assert not dead(f"{boot}/1/7{namespace}/{machine}")
+    assert not dead("another boot/1")
+    assert not dead(f"another boot/1/{namespace}/")
+    assert not dead(f"another boot/1/{namespace}/another machine")
+    own = f"{boot}/1/{namespace}/this machine"
+    monkeypatch.setattr(writers, "_started", lambda pid: own)
+    assert dead(f"another boot/1/{namespace}/this machine"), "it has booted since"
+
+
+def test_a_run_that_nobody_can_prove_dead_goes_by_force(store: Store, url: str) -> None:
+    run = begin(store)
+    sql(url, "update runs set writer_host = 'another host'")
+    for act in (lambda: store.deletion([run.id]), lambda: store.delete(run.id), lambda: store.downgrade("0003")):
+        with pytest.raises(UserError, match="on another host; stop that first, or add --force where it is"):
+            act()
+    assert store.deletion([run.id], force=True).runs == (run.id,)
+    store.delete(run.id, force=True)
+    assert store.runs() == []
+    begin(store)
+    store.downgrade("0003", force=True)
+
+
+def test_who_knows_no_location_replaces_nothing(store: Store) -> None:
+    key = fingerprint("tiny")
+    store.put_model(fingerprint=key, name="of a file", location="")
+    assert store.model(key).name == "of a file"
+    store.put_model(fingerprint=key, name="tiny", location="/here", note="quantised")
+    store.put_model(fingerprint=key, name="of a file", location="", lineage={"stage": "sft"})
+    found = store.model(key)
+    assert (found.name, found.location, found.note) == ("tiny", "/here", "quantised")
+    assert found.lineage == {"stage": "sft"}
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinity_is_refused_as_a_dump_of_it_would_be(store: Store, value: float) -> None:
+    run = begin(store)
+    with pytest.raises(ValueError, match="a missing value is None"):
+        run.add_samples([SampleScore("q1", "w", "score", value)])
 
 
 def test_a_lineage_is_never_replaced_by_none(store: Store) -> None:
@@ -369,6 +417,5 @@ def test_a_lineage_is_never_replaced_by_none(store: Store) -> None:
     assert store.model(key).lineage == {"stage": "dpo"}
 
 
-def _stored_statuses(path: Path) -> list[str]:
-    with sqlite3.connect(path) as connection:
-        return [status for (status,) in connection.execute("select status from runs order by number")]
+def _stored_statuses(url: str) -> list[str]:
+    return [status for (status,) in sql(url, "select status from runs order by number")]

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import math
-import sqlite3
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack
 
-from alembic import command
-from conftest_store import begin, open_store
-from sqlalchemy import create_engine
+import pytest
+from conftest_store import begin, open_store, sql
 
+from zephyr_bench.errors import StoreError
 from zephyr_bench.fingerprint import fingerprint
-from zephyr_bench.store import Store
-from zephyr_bench.store.migrate import migration_config
+from zephyr_bench.store import Store, TrainingWriter
+from zephyr_bench.training_runs.reporting import _InStore
 
 STAGE = fingerprint("a stage")
 
@@ -44,6 +44,57 @@ def test_what_is_no_number_is_missing(store: Store) -> None:
     assert found.values == {"kl": [(1, None)], "loss": [(1, None)]}
 
 
+@pytest.fixture
+def held(url: str, store: Store) -> Iterator[tuple[TrainingWriter, ExitStack]]:
+    """A training of a store that another process has locked until the stack is closed."""
+    with open_store(url, timeout=0.05) as watching, ExitStack() as lock:
+        training = watching.start_training(fingerprint=STAGE, name="smol", steps=9, done=0)
+        lock.enter_context(store._database.write())
+        yield training, lock
+
+
+def test_a_store_that_cant_be_written_ends_no_training(held: tuple[TrainingWriter, ExitStack], store: Store) -> None:
+    training, lock = held
+    told: list[str] = []
+    report = _InStore(training, told.append)
+    for step in (1, 2, 3):
+        report.add(step, {"loss": float(step)})
+    assert len(told) == 1
+    assert "another process has held its lock" in told[0]
+    assert "The training goes on" in told[0]
+    lock.close()
+    step = 3
+    while not (found := store.training(STAGE)) or not found.values:
+        step += 1
+        report.add(step, {"loss": float(step)})
+    assert found.values["loss"] == [(number, float(number)) for number in range(1, step + 1)]
+    report.close()
+    assert len(told) == 1
+
+
+def test_what_a_store_lacks_at_the_end_is_tried_once_more_and_told(
+    held: tuple[TrainingWriter, ExitStack], store: Store
+) -> None:
+    training, lock = held
+    told: list[str] = []
+    report = _InStore(training, told.append)
+    report.add(1, {"loss": 1.0})
+    report.close()
+    assert told[1].endswith("What was seen of the training in 1 steps was not kept.")
+    lock.close()
+    report.close()
+    found = store.training(STAGE)
+    assert found is not None
+    assert found.values == {"loss": [(1, 1.0)]}
+
+
+def test_a_training_that_was_dropped_is_one_sentence(url: str, store: Store) -> None:
+    training = store.start_training(fingerprint=STAGE, name="smol", steps=1, done=0)
+    sql(url, "delete from trainings")
+    with pytest.raises(StoreError, match="this training is gone"):
+        training.add(1, {"loss": 1.0})
+
+
 def test_a_stage_that_nobody_watched_has_no_training(store: Store) -> None:
     assert store.training(STAGE) is None
 
@@ -55,16 +106,3 @@ def test_runs_are_found_by_the_stage_that_made_their_model(store: Store) -> None
         fingerprint=fingerprint("smol-ddpo@20"), name="smol-ddpo@20", location="x", lineage={"stage_fingerprint": STAGE}
     )
     assert [found.id for found in store.runs(trained_by=STAGE)] == [run.id]
-
-
-def test_a_store_of_the_second_revision_gets_the_tables(path: Path) -> None:
-    with create_engine(f"sqlite:///{path}").connect() as connection:
-        command.upgrade(migration_config(connection), "0002")
-        connection.commit()
-    model = f"insert into models values ('{fingerprint('tiny')}', 'tiny', 'somewhere', '', '{{}}', '2026')"
-    with sqlite3.connect(path) as old:
-        old.execute(model)
-    with open_store(path) as store:
-        store.start_training(fingerprint=STAGE, name="smol-ddpo", steps=1, done=0).add(1, {"loss": 0.5})
-        assert store.model(fingerprint("tiny")).name == "tiny"
-        assert store.training(STAGE) is not None
