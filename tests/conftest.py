@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from tiny_model import make_tiny_model
 from zephyr_bench.recipe import Recipe, load_recipe
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"  # beside the checkout, where the team keeps it
+
+
+def pytest_configure() -> None:
+    """A job in a shell's background ignores Ctrl-C, and so would every command that a test starts and interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -134,6 +134,7 @@ def night(model_dir: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_without_a_baseline_the_first_night_says_how_one_is_made(night: Path) -> None:
     done = nightly(night, "trained", "release.json", "reports", GITHUB_ACTIONS="true")
     assert done.returncode == 2
@@ -167,6 +168,7 @@ def test_what_cannot_be_told_warns_and_fails_only_a_strict_night(night: Path, tm
     assert strict.returncode == 3
 
 
+@pytest.mark.slow
 def test_a_night_without_a_checkpoint_fails_and_gates_nothing_old(night: Path) -> None:
     assert nightly(night, "trained", "absent.json", "reports").returncode == 2
     export = ["export", "baseline", "nightly@latest", "--output", "release.json", "--anchors", "5"]

@@ -91,7 +91,8 @@ def test_a_recipe_again_does_no_work_and_prints_the_same(recipe: Path, unbroken:
     assert markdown.startswith("| model | mt-bench-mini score | alpaca-eval-mini win-rate |")
 
 
-@pytest.mark.parametrize(("table", "rows"), [("answers", 40), pytest.param("token_scores", 4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("table", "rows"), [("answers", 40), ("token_scores", 4)])
 def test_a_killed_recipe_ends_with_the_same_scores(
     table: str, rows: int, recipe: Path, unbroken: Path, tmp_path: Path
 ) -> None:

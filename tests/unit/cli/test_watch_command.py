@@ -93,6 +93,7 @@ def evaluated(folder: Path) -> list[tuple[str, str]]:
         return store.execute("select model, status from runs").fetchall()
 
 
+@pytest.mark.slow
 def test_the_hubs_newest_revision_is_evaluated_once(folder: Path, tmp_path: Path) -> None:
     models = [make_tiny_model(tmp_path / f"revision-{seed}", seed=seed, max_length=2048) for seed in range(2)]
     published = [{file.name: file.read_bytes() for file in model.iterdir()} for model in models]
@@ -130,6 +131,7 @@ def test_the_hubs_newest_revision_is_evaluated_once(folder: Path, tmp_path: Path
     assert "error: watch someone/tiny: the hub does not answer from here" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_revision_that_was_hashed_is_the_one_that_is_loaded(folder: Path, tmp_path: Path) -> None:
     """Though the hub goes on to another one meanwhile."""
     model = make_tiny_model(tmp_path / "revision", seed=0, max_length=2048)

@@ -567,6 +567,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_store(tmp_path: Path, file: Path) -> None:
     with open_store(tmp_path / "large.db") as store:
         run = begin(store)

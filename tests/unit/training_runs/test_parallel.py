@@ -285,6 +285,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "told"),
     [("before", "process 1 of this launch has not begun"), ("after", "process 1 of this launch has died or hangs")],
