@@ -213,14 +213,22 @@ class _Read:
     def grades(self, metric: str, places: dict[tuple[int, str], int]) -> list[Grade]:
         """Every judgment, of every checkpoint; nothing of a mean of means.
 
-        `places` numbers turns and rivals, for both sides alike.
+        `places` numbers turns and rivals, for both sides alike. Where a file tells no answers, a repeat may be of
+        another one.
         """
-        return [
-            Grade(c.value, c.question, places.setdefault((c.turn, c.rival), len(places)), number, seed)
-            for number, (member, seed) in enumerate(zip(self.members, self.checkpoints, strict=True))
-            for c in member[metric]
-            if not c.path
-        ]
+        found: list[Grade] = []
+        for side, member, seed in zip(self.side.members, self.members, self.checkpoints, strict=True):
+            answer = len(found)  # of its own: no checkpoint's answers are another's
+            apart = _tells_no_texts(side)
+            for c in member[metric]:
+                if not c.path:
+                    place = places.setdefault((c.turn, c.rival), len(places))
+                    found.append(Grade(c.value, c.question, place, len(found) if apart else answer, seed))
+        return found
+
+
+def _tells_no_texts(side: Side) -> bool:
+    return side.run.imported and (not side.said or UNKNOWN in side.said.values())
 
 
 def _mean_of(several: Sequence[Values]) -> Values:

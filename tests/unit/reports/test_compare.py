@@ -323,6 +323,10 @@ def test_repeated_judgments_tell_the_judges_part_of_the_error(store: Store, add_
     assert parts["judge",]["stderr"] == pytest.approx((2 * 0.5**2 / 3 / 12) ** 0.5, rel=0.4)
     text = render_comparison(store, "a", "b", format="table")
     assert "error of score," in text
+    for name in ("c", "d"):  # a file of judgments alone doesn't say that they are of one answer
+        add_run(name, samples=rows(0.0), environment={"imported": "fastchat"})
+    (entry,) = compared(store, "c", "d")
+    assert {tuple(part["sources"]) for part in entry["components"]["parts"]} == {("sampling", "judge"), ("questions",)}
     assert "one checkpoint each: what another seed of the training would change is not in the error" in text
 
 
