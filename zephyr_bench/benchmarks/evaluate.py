@@ -43,7 +43,7 @@ def evaluate(
 ) -> Outcome:
     """Ask, judge, score and store. Raises MissingParts before any work, ServiceError after storing what was done."""
     benchmark = ready_for(benchmark, engine, judge, store, limit)
-    protocol = {**benchmark.protocol(limit), "limit": limit}
+    protocol = asked_protocol(benchmark, limit)
     with recorded_run(store, engine, judge, benchmark=benchmark.name, protocol=protocol, seed=seed) as run:
         job = Job(engine=engine, judge=judge, run=run, progress=progress, limit=limit, seed=seed)
         return completed(run, benchmark, benchmark.samples(job))
@@ -62,13 +62,18 @@ def answer_alone(
     if not isinstance(benchmark, AnswersAlone):
         raise UserError(f"{benchmark.name} has no answers that a judge could grade later.")
     ready = ready_for(benchmark, engine, None, store, limit)
-    protocol = {**ready.protocol(limit), "limit": limit}
+    protocol = asked_protocol(ready, limit)
     with recorded_run(store, engine, None, benchmark=ready.name, protocol=protocol, seed=seed) as run:
         job = Job(engine=engine, judge=None, run=run, progress=progress, limit=limit, seed=seed)
         assert isinstance(ready, AnswersAlone)
         ready.answer(job)
         run.finish("complete", ())
     return Outcome(run.id, ready.name, ())
+
+
+def asked_protocol(benchmark: Benchmark, limit: int | None) -> dict[str, Any]:
+    """A run's protocol, of a benchmark that is ready for its engine."""
+    return {**benchmark.protocol(limit), "limit": limit}
 
 
 def ready_for(benchmark: Benchmark, engine: Engine, judge: Judge | None, store: Store, limit: int | None) -> Benchmark:

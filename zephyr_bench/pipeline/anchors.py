@@ -28,10 +28,10 @@ from zephyr_bench.reports.anchors import anchors_of, spread_out
 from zephyr_bench.reports.drift import AnchorCheck
 from zephyr_bench.reports.per_question import Key, of_questions, values_of
 from zephyr_bench.reports.sides import Anchor, Side
-from zephyr_bench.reports.standings import DRIFT
 from zephyr_bench.stats.drift import judge_drift
 from zephyr_bench.stats.means import mean_stderr
 from zephyr_bench.store import RunInfo, Store
+from zephyr_bench.store.run_info import DRIFT
 
 FIRST_REPLICATE = 1_000_000  # of anchors: far from those of an evaluation's own repeats
 _REPLICATES = 2**31 - 2 * FIRST_REPLICATE  # so many: a database's integer holds them

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zephyr_bench.benchmarks.evaluate import evaluate, ready_for
+from zephyr_bench.benchmarks.evaluate import asked_protocol, evaluate, ready_for
 from zephyr_bench.benchmarks.protocol import Benchmark, FitsEngine, NeedsAnswers
 from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
 from zephyr_bench.fingerprint import canonical_json
@@ -25,6 +25,31 @@ from zephyr_bench.store import RunInfo, Store
 
 Part = tuple[Evaluation, Benchmark, Judge | None]
 Parts = Sequence[Part]
+
+
+def run_part(part: Part, engine: Engine, *, store: Store, progress: Progress, limit: int | None, seed: int) -> str:
+    """Its run, made now. `limit` is of questions, in place of the recipe's."""
+    evaluation, benchmark, judge = part
+    limit = limit or evaluation.limit
+    outcome = evaluate(benchmark, engine, judge=judge, store=store, progress=progress, limit=limit, seed=seed)
+    keep_terms(store, [outcome.run])
+    return outcome.run
+
+
+def protocol_of(part: Part, engine: Engine | None, *, store: Store, limit: int | None) -> str:
+    """All that makes two runs of it comparable, as that engine is asked; `limit` as in `run_part`."""
+    evaluation, benchmark, judge = part
+    limit = limit or evaluation.limit
+    if engine is not None:
+        benchmark = ready_for(benchmark, engine, judge, store, limit)
+    return canonical_json(asked_protocol(benchmark, limit))
+
+
+def fitting(runs: Sequence[RunInfo], part: Part, protocol: str) -> list[RunInfo]:
+    """Those of the benchmark by that protocol and the judge as it is now, in their order."""
+    _, benchmark, judge = part
+    wanted = benchmark.name, judge.fingerprint if judge else None, protocol
+    return [run for run in runs if (run.benchmark, run.judge_fingerprint, canonical_json(dict(run.protocol))) == wanted]
 
 
 @dataclass(frozen=True)
@@ -46,17 +71,14 @@ class Evaluator:
         for evaluation, benchmark, judge in self.parts if parts is None else parts:
             with self.timings.stage(benchmark.name, evaluation.budget_minutes):
                 self.progress.say(f"{benchmark.name}: {model.name}")
-                outcome = evaluate(
-                    benchmark,
+                runs[benchmark.name] = run_part(
+                    (evaluation, benchmark, judge),
                     engines.get(model),
-                    judge=judge,
                     store=self.store,
                     progress=self.progress,
-                    limit=self.limit or evaluation.limit,
+                    limit=self.limit,
                     seed=self.recipe.seed,
                 )
-            keep_terms(self.store, [outcome.run])
-            runs[benchmark.name] = outcome.run
         return runs
 
     def missing(self, stage: str, step: int) -> bool:
@@ -64,8 +86,7 @@ class Evaluator:
         made = self._of_step(stage, step)
         asked_of_model = (FitsEngine, NeedsAnswers)
         return any(
-            isinstance(part[1], asked_of_model) or not self._fitting(made, part, self._protocol(part))
-            for part in self.parts
+            isinstance(part[1], asked_of_model) or not fitting(made, part, self._protocol(part)) for part in self.parts
         )
 
     def run(self, model: ModelSource) -> None:
@@ -73,7 +94,7 @@ class Evaluator:
         try:
             made = self._of_step(model.lineage["stage_fingerprint"], model.lineage["steps"])
             engine = engines.get(model)
-            new = [part for part in self.parts if not self._fitting(made, part, self._protocol(part, engine))]
+            new = [part for part in self.parts if not fitting(made, part, self._protocol(part, engine))]
             self.evaluated(model, engines, new)
             points = self._curve(model, engine)
         finally:
@@ -99,29 +120,16 @@ class Evaluator:
 
     def _points(self, part: Part, protocol: str, stage: str, start: str) -> Iterator[Point]:
         """By step, ascending; of several runs of a step the newest."""
-        before = self._fitting(self.store.runs(model=start, status="complete"), part, protocol)
-        made = self._fitting(self.store.runs(trained_by=stage, status="complete"), part, protocol)
+        before = fitting(self.store.runs(model=start, status="complete"), part, protocol)
+        made = fitting(self.store.runs(trained_by=stage, status="complete"), part, protocol)
         runs = dict([*((0, run) for run in before[:1]), *((self._step(run), run) for run in reversed(made))])
         scores = self.store.scores_of([run.id for run in runs.values()])
         for step, run in sorted(runs.items()):
             score = scores[run.id][0]
             yield Point(run.benchmark, score.metric, step, score.value, score.stderr, score.n, run.model, run.id)
 
-    def _fitting(self, runs: Sequence[RunInfo], part: Part, protocol: str) -> list[RunInfo]:
-        """Those of the benchmark by that protocol and the judge as it is now, in their order."""
-        _, benchmark, judge = part
-        wanted = benchmark.name, judge.fingerprint if judge else None, protocol
-        return [
-            run for run in runs if (run.benchmark, run.judge_fingerprint, canonical_json(dict(run.protocol))) == wanted
-        ]
-
     def _protocol(self, part: Part, engine: Engine | None = None) -> str:
-        """All that makes two runs comparable, as that engine is asked."""
-        evaluation, benchmark, judge = part
-        limit = self.limit or evaluation.limit
-        if engine is not None:
-            benchmark = ready_for(benchmark, engine, judge, self.store, limit)
-        return canonical_json({**benchmark.protocol(limit), "limit": limit})
+        return protocol_of(part, engine, store=self.store, limit=self.limit)
 
     def _of_step(self, stage: str, step: int) -> list[RunInfo]:
         return [run for run in self.store.runs(trained_by=stage, status="complete") if self._step(run) == step]

@@ -33,9 +33,10 @@ from zephyr_bench.reports.per_question import of_questions, without_length_contr
 from zephyr_bench.reports.protocols import check_alike
 from zephyr_bench.reports.references import Found
 from zephyr_bench.reports.sides import Side, side_of
-from zephyr_bench.reports.standings import DRIFT, SEQUENTIAL, is_limited
+from zephyr_bench.reports.standings import is_limited
 from zephyr_bench.stats.gate import Reason
 from zephyr_bench.store import RunInfo, Store
+from zephyr_bench.store.run_info import DRIFT
 
 _NEWEST = "@latest"
 _OF_PAIRS = ("baseline", "rivals", "length_control", "order")  # of a protocol: with whom, and how, answers are compared
@@ -96,7 +97,7 @@ def _several(store: Store, word: str, chosen: RunInfo) -> tuple[str, ...]:
 
 def _meant(store: Store, word: str) -> list[RunInfo]:
     """Newest first, of one checkpoint; never what a gate itself left."""
-    runs = [run for run in store.runs() if not {DRIFT, SEQUENTIAL} & run.protocol.keys()]
+    runs = [run for run in store.runs() if not run.of_a_gate]
     if word.endswith(_NEWEST):
         named = [run for run in runs if word.removesuffix(_NEWEST) in run.tags]
         if not named:
@@ -118,7 +119,7 @@ def _meant(store: Store, word: str) -> list[RunInfo]:
 
 
 def _no_gates_own(run: RunInfo) -> RunInfo:
-    if {DRIFT, SEQUENTIAL} & run.protocol.keys():
+    if run.of_a_gate:
         raise UserError(f"run {run.id} holds what a gate judged; name the run whose answers those are.")
     return run
 

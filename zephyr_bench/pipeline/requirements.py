@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 
-from zephyr_bench.benchmarks.protocol import Benchmark, FitsEngine
+from zephyr_bench.benchmarks.protocol import Benchmark, FitsEngine, compares
 from zephyr_bench.engines import missing_for, open_engine
 from zephyr_bench.engines.launch import in_shards, launched
 from zephyr_bench.engines.protocol import EngineOptions
@@ -75,6 +75,12 @@ def benchmark_parts(benchmarks: Iterable[Benchmark]) -> Iterator[str]:
             f"the hub does not answer from here, and {names} must come from it: go online, or name a folder that has "
             f"them by --data"
         )
+
+
+def unfit_judges(parts: Iterable[tuple[Benchmark, Judge | None]]) -> Iterator[str]:
+    """What keeps a benchmark's judge from judging it."""
+    for benchmark, judge in parts:
+        yield from unfit_for(judge, paired=compares(benchmark)) if judge else ()
 
 
 def engine_parts(model: str, options: EngineOptions, benchmarks: Iterable[Benchmark]) -> Iterator[str]:

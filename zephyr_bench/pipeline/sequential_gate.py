@@ -39,11 +39,11 @@ from zephyr_bench.reports.per_question import (
     width_of,
     without_length_control,
 )
-from zephyr_bench.reports.sides import UNKNOWN, Side, side_of
-from zephyr_bench.reports.standings import SEQUENTIAL
+from zephyr_bench.reports.sides import Side, side_of, texts_differ
 from zephyr_bench.stats import sequential
 from zephyr_bench.stats.sequential import Plan, judging_order
 from zephyr_bench.store import RunInfo, RunWriter, Store
+from zephyr_bench.store.run_info import SEQUENTIAL
 
 AT_ONCE = 8  # judgments under way, where --concurrency doesn't say
 _LOCAL_AT_ONCE = 64  # of a judge whose weights are loaded for each batch
@@ -153,9 +153,7 @@ def seed_of(candidate: RunInfo) -> int:
 
 def same_texts(base: Side, candidate: Side) -> bool:
     """Whether each answer is the very text of the baseline's."""
-    if base.said is None or candidate.said is None or not base.said:
-        return False
-    return dict(base.said) == dict(candidate.said) and UNKNOWN not in base.said.values()
+    return bool(base.said) and not texts_differ(base, candidate)
 
 
 def calls_planned(benchmark: Benchmark, judge: Judge, given: Given) -> int:

@@ -10,16 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from zephyr_bench.benchmarks.evaluate import Outcome, evaluate
-from zephyr_bench.benchmarks.protocol import NeedsAnswers, compares
+from zephyr_bench.benchmarks.protocol import NeedsAnswers
 from zephyr_bench.engines.locate import locate
 from zephyr_bench.engines.protocol import EngineOptions, ModelSource
 from zephyr_bench.errors import MissingParts, UserError
-from zephyr_bench.judges.protocol import unfit_for
 from zephyr_bench.pipeline.curve import Evaluator, Parts
 from zephyr_bench.pipeline.engines import OpenEngines
 from zephyr_bench.pipeline.plan import open_parts
 from zephyr_bench.pipeline.preferences import IMPLICIT, MARGIN, METRICS, HeldOutPreferences, interval_percent
-from zephyr_bench.pipeline.requirements import check_recipe
+from zephyr_bench.pipeline.requirements import check_recipe, unfit_judges
 from zephyr_bench.pipeline.training import Timings, Trained, train_stages
 from zephyr_bench.progress import Progress
 from zephyr_bench.recipe import Recipe
@@ -32,8 +31,7 @@ def prepare(recipe: Recipe, options: EngineOptions, *, data: Path | None = None)
     """Each evaluation's benchmark and judge, ready to run. Raises MissingParts with all that the recipe lacks."""
     parts, judges = open_parts(recipe, options, data=data)
     check_recipe(recipe, options, [benchmark for _, benchmark, _ in parts], judges)
-    unfit = [told for _, b, judge in parts if judge for told in unfit_for(judge, paired=compares(b))]
-    if unfit:
+    if unfit := list(unfit_judges((benchmark, judge) for _, benchmark, judge in parts)):
         raise MissingParts(f"recipe {recipe.name}", unfit)
     return parts
 

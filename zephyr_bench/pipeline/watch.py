@@ -7,7 +7,6 @@ whoever ran it. What was asked and judged is stored at once, so a watch that is 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,15 +15,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from zephyr_bench import __version__
-from zephyr_bench.benchmarks.evaluate import evaluate, ready_for
-from zephyr_bench.benchmarks.protocol import Benchmark, compares
 from zephyr_bench.engines.locate import locate, locate_directory
 from zephyr_bench.engines.model_files import read_lineage
 from zephyr_bench.engines.protocol import Engine, EngineOptions, ModelSource
 from zephyr_bench.errors import MissingParts, ServiceError, StoreError, UserError, first_line
 from zephyr_bench.escaping import visible
 from zephyr_bench.hub import offline, reachable
-from zephyr_bench.judges.protocol import Judge, JudgeOptions, unfit_for
+from zephyr_bench.judges.protocol import JudgeOptions
 from zephyr_bench.pipeline.checkpoint_folders import (
     Folder,
     Settling,
@@ -34,18 +31,16 @@ from zephyr_bench.pipeline.checkpoint_folders import (
     newest_last,
     state_of,
 )
-from zephyr_bench.pipeline.curve import Parts
+from zephyr_bench.pipeline.curve import Part, Parts, fitting, protocol_of, run_part
 from zephyr_bench.pipeline.engines import OpenEngines
 from zephyr_bench.pipeline.plan import open_parts
-from zephyr_bench.pipeline.requirements import benchmark_parts, judge_parts
+from zephyr_bench.pipeline.requirements import benchmark_parts, judge_parts, unfit_judges
 from zephyr_bench.progress import Progress
-from zephyr_bench.recipe import Evaluation, Recipe, packaged_models
+from zephyr_bench.recipe import Recipe, packaged_models
 from zephyr_bench.records import Score
 from zephyr_bench.reports.curve import Point, write_curve
-from zephyr_bench.reports.kept_terms import keep_terms
 from zephyr_bench.reports.render import MISSING, render_records, render_table, with_error
 from zephyr_bench.store import RunInfo, Store
-from zephyr_bench.store.plain_json import to_json
 from zephyr_bench.store.run_info import release
 
 _LOOK_SECONDS = 1.0  # between two looks at folders that may be written just now
@@ -78,7 +73,7 @@ def prepare(
     alone = recipe.model_copy(update=dict.fromkeys(("dsft", "dsft2", "feedback", "ddpo")))
     parts, judges = open_parts(alone, options, data=data, judging=judging)
     missing = [*benchmark_parts([benchmark for _, benchmark, _ in parts]), *judge_parts(judges)]
-    missing += [told for _, b, judge in parts if judge for told in unfit_for(judge, paired=compares(b))]
+    missing += unfit_judges((benchmark, judge) for _, benchmark, judge in parts)
     if missing:
         raise MissingParts(f"recipe {recipe.name}", missing)
     return parts
@@ -316,35 +311,20 @@ class Watch:
             for tag in self.tags:
                 self.store.tag(run, tag)
 
-    def _made(self, part: tuple[Evaluation, Benchmark, Judge | None], engine: Engine) -> str:
-        evaluation, benchmark, judge = part
-        self._say(f"{benchmark.name}: {engine.model.name}")
-        outcome = evaluate(
-            benchmark,
-            engine,
-            judge=judge,
-            store=self.store,
-            progress=self.progress,
-            limit=self.limit or evaluation.limit,
-            seed=self.recipe.seed,
-        )
-        keep_terms(self.store, [outcome.run])
-        return outcome.run
+    def _made(self, part: Part, engine: Engine) -> str:
+        self._say(f"{part[1].name}: {engine.model.name}")
+        store, progress = self.store, self.progress
+        return run_part(part, engine, store=store, progress=progress, limit=self.limit, seed=self.recipe.seed)
 
-    def _known(self, part: tuple[Evaluation, Benchmark, Judge | None], engine: Engine) -> str | None:
+    def _known(self, part: Part, engine: Engine) -> str | None:
         """The newest run that the evaluation would only repeat."""
-        evaluation, benchmark, judge = part
-        made = self.store.runs(benchmark=benchmark.name, model=engine.model.fingerprint, status="complete")
+        made = self.store.runs(benchmark=part[1].name, model=engine.model.fingerprint, status="complete")
         if not made:
             return None
-        limit = self.limit or evaluation.limit
-        benchmark = ready_for(benchmark, engine, judge, self.store, limit)
-        protocol = json.loads(to_json({**benchmark.protocol(limit), "limit": limit}))
         # a comparison refuses another release's runs; those made of what is stored cost nothing
-        wanted = (judge.fingerprint if judge else None, self.recipe.seed, protocol, release(__version__))
-        same = [
-            run for run in made if (run.judge_fingerprint, run.seed, dict(run.protocol), release(run.version)) == wanted
-        ]
+        wanted = self.recipe.seed, release(__version__)
+        alike = fitting(made, part, protocol_of(part, engine, store=self.store, limit=self.limit))
+        same = [run for run in alike if (run.seed, release(run.version)) == wanted]
         return same[0].id if same and not (self.newest and self._is_behind(same[0])) else None
 
     def _is_behind(self, run: RunInfo) -> bool:

@@ -200,7 +200,7 @@ def _graded_twice(runs: Sequence[RunInfo]) -> tuple[RunInfo, RunInfo] | None:
     """Two that a gate could not tell apart by what they are of."""
     found: dict[tuple[Any, ...], RunInfo] = {}
     for run in runs:
-        first = found.setdefault((run.benchmark, run.judge, run.rivals, run.references), run)
+        first = found.setdefault(run.grading, run)
         if first is not run:
             return first, run
     return None

@@ -26,12 +26,12 @@ from zephyr_bench.reports.contributions import (
 )
 from zephyr_bench.reports.counted import COUNTS
 from zephyr_bench.reports.protocols import Alike, check_alike, differing_fields
-from zephyr_bench.reports.sides import UNKNOWN, Side
-from zephyr_bench.reports.standings import SEQUENTIAL
+from zephyr_bench.reports.sides import UNKNOWN, Side, texts_differ
 from zephyr_bench.stats.claims import LEAST_QUESTIONS
 from zephyr_bench.stats.components import Components, Grade, difference_components
 from zephyr_bench.stats.means import mean_stderr
 from zephyr_bench.stats.paired import Difference, cluster_means, mean_of_differences, paired_difference
+from zephyr_bench.store.run_info import SEQUENTIAL
 
 if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo
@@ -156,11 +156,10 @@ def same_answers(base: Side, candidate: Side) -> bool:
     ours, theirs = base.run, candidate.run
     if ours.id == theirs.id:
         return True
-    said = dict(base.said or {})
-    if said != dict(candidate.said or {}) or UNKNOWN in said.values():
+    if texts_differ(base, candidate):
         return False
-    told = {question for question, _, _ in said}
-    if not (said and all(_asked(side) <= told for side in (base, candidate))) and not _made_alike(base, candidate):
+    told = {question for question, _, _ in base.said or ()}
+    if not (told and all(_asked(side) <= told for side in (base, candidate))) and not _made_alike(base, candidate):
         return False
     return ours.judge is not None or _values(base) == _values(candidate)
 

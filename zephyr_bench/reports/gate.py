@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.reports.comparison import Comparison, MetricChange
 from zephyr_bench.reports.counted import COUNTS
-from zephyr_bench.reports.standings import SEQUENTIAL
 from zephyr_bench.stats.claims import Difference, spread
 from zephyr_bench.stats.components import Source
 from zephyr_bench.stats.gate import Gated, Reason, Ruling, Verdict, gate, overall
 from zephyr_bench.stats.power import detectable, pairs_needed
+from zephyr_bench.store.run_info import SEQUENTIAL
 
 if TYPE_CHECKING:
     from zephyr_bench.reports.drift import AnchorCheck

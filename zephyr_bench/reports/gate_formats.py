@@ -30,16 +30,10 @@ _CSV_COLUMNS = (
 def render_gate(report: GateReport, format: str) -> str:
     """`format` is table, markdown, csv or json. Raises UserError for another."""
     if format == "json":
-        # a string of a run's may hold what GitHub's runner obeys wherever it stands in a log
-        return render_json(as_json(report)).replace("##[", "##\\u005b")
+        return render_json(as_json(report))
     if format == "csv":
-        return _unobeyed(render_records([_csv_row(row, report) for row in report.rows], _CSV_COLUMNS, format))
-    return _unobeyed(_for_people(report, format))
-
-
-def _unobeyed(text: str) -> str:
-    """GitHub's runner takes `##[command]` for one of its own, in whatever line of a log (actions/runner 2.3)."""
-    return text.replace("##[", "## [")
+        return render_records([_csv_row(row, report) for row in report.rows], _CSV_COLUMNS, format)
+    return _for_people(report, format)
 
 
 def _for_people(report: GateReport, format: str) -> str:

@@ -89,7 +89,7 @@ class Margins:
 
     def of(self, benchmark: str) -> Chosen:
         """Raises UserError where nothing tells the margin."""
-        declared = self._declared(benchmark)
+        declared = declared_of(benchmark, self.include)
         metric = self.metrics.get(benchmark, declared[0] if declared else None)
         if (value := self.by_benchmark.get(benchmark, self.for_all)) is not None:
             return Chosen(metric, Margin(value, "--margin"))
@@ -110,14 +110,15 @@ class Margins:
             )
         return Chosen(metric, Margin(declared[1], f"benchmark {benchmark}"))
 
-    def _declared(self, benchmark: str) -> tuple[str, float | None] | None:
-        """Headline metric and margin of the benchmark's YAML; None where the catalogue has none."""
-        path = catalogue.entries("benchmark", self.include).get(benchmark)
-        if path is None:
-            return None
-        opened = open_benchmark(benchmark, include=self.include)  # checks the YAML, and a kind has its own headline
-        margin = load_yaml(path)[0].get("margin")
-        return opened.headline, None if margin is None else float(margin)
+
+def declared_of(benchmark: str, include: Sequence[Path]) -> tuple[str, float | None] | None:
+    """Headline metric and margin of the benchmark's YAML; None where the catalogue has none."""
+    path = catalogue.entries("benchmark", include).get(benchmark)
+    if path is None:
+        return None
+    opened = open_benchmark(benchmark, include=include)  # checks the YAML, and a kind has its own headline
+    margin = load_yaml(path)[0].get("margin")
+    return opened.headline, None if margin is None else float(margin)
 
 
 def read_margins(

@@ -17,7 +17,7 @@ from zephyr_bench.benchmarks.pairing import of_both
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.fingerprint import short
 from zephyr_bench.records import Judgment
-from zephyr_bench.reports.standings import DRIFT
+from zephyr_bench.store.run_info import DRIFT
 
 if TYPE_CHECKING:
     from zephyr_bench.store import Store

@@ -97,7 +97,7 @@ def parts(overlap: Overlap) -> list[Part]:
     found = [_part("all", rows)]
     if len(overlap.judged) > 1:
         found += [_part(f"{one.model} (run {one.old_run})", [(one, k) for k in one.shared]) for one in overlap.judged]
-    names = sorted(set(chain.from_iterable(one.categories.values() for one in overlap.judged)))
+    names = sorted(_categories(overlap))
     by_category = {name: [(one, key) for one, key in rows if one.categories.get(key[0]) == name] for name in names}
     return found + [_part(name, of_it) for name, of_it in by_category.items() if of_it]
 
@@ -161,9 +161,10 @@ def render_overlap(overlap: Overlap, format: str) -> str:
 def _parts_table(overlap: Overlap, format: str) -> str:
     heads = ["answers", "n", overlap.old, overlap.new, "difference", "95 % interval", f"on {overlap.old}'s scale"]
     cells = []
+    categories = _categories(overlap)
     for part in parts(overlap):
         found = part.difference
-        over = brought_over(overlap, part) if part.name not in _categories(overlap) else None
+        over = brought_over(overlap, part) if part.name not in categories else None
         cells.append(
             [
                 part.name,
@@ -189,7 +190,8 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def _notes(overlap: Overlap) -> list[str]:
     told = []
-    if found := agreement(overlap):
+    found = agreement(overlap)
+    if found:
         if overlap.paired:
             told.append(f"the same winner {100 * found.alike:.0f} % of the time; kappa {number(found.kappa)}")
         else:
@@ -199,11 +201,10 @@ def _notes(overlap: Overlap) -> list[str]:
     if line is None:
         told.append("no line from one scale to the other: it takes four questions, and judges that agree for certain")
     else:
-        ranks = agreement(overlap)
         told.append(
             f"{overlap.old} = {line.intercept:.2f} + {line.slope:.2f} x {overlap.new} at the flattest, over {line.n} "
             f"verdicts on {line.questions} questions (slope ±{line.slope_variance**0.5:.2f}, correlation "
-            f"{line.correlation:.2f}, of ranks {number(ranks.rank_correlation if ranks else None)})"
+            f"{line.correlation:.2f}, of ranks {number(found.rank_correlation if found else None)})"
         )
         told.append(
             f"both judges waver, so that this line is too flat; the slope lies between {line.slope:.2f} and "
@@ -220,16 +221,17 @@ def _scale_table(overlap: Overlap, format: str) -> str:
     line = overlap.calibration
     if line is None:
         return ""
+    steps = scale(overlap)
     heads = [f"a mean of {overlap.new}'s", f"on {overlap.old}'s scale", "95 % interval", ""]
     cells = [
         [f"{x:g}", number(at.value), _interval(at.low, at.high), "extrapolated" if at.extrapolated else ""]
-        for x, at in scale(overlap)
+        for x, at in steps
     ]
     notes = [
         f"the interval holds both lines' errors and the scatter about them over {overlap.questions} questions; a "
         f"mean's own error comes on top"
     ]
-    if any(at.extrapolated for _, at in scale(overlap)):
+    if any(at.extrapolated for _, at in steps):
         notes.append(
             f"extrapolated: no model here has such a mean by {overlap.new}; they go from {number(line.lowest)} to "
             f"{number(line.highest)}{'' if len(overlap.judged) > 1 else ' (one model, and its error)'}"

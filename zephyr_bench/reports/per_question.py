@@ -9,9 +9,8 @@ from zephyr_bench.benchmarks.alpaca_scores import LENGTH_CONTROLLED
 from zephyr_bench.benchmarks.protocol import Benchmark, compares
 from zephyr_bench.errors import UserError
 from zephyr_bench.records import SampleScore
-from zephyr_bench.reports.contributions import contributions
+from zephyr_bench.reports.contributions import Key, by_key, contributions
 
-Key = tuple[str, int, str]  # question, turn, rival
 GRADES = 9.0  # width of the scale from 1 to 10
 PER_CENT = 100.0
 
@@ -36,10 +35,7 @@ def values_of(benchmark: Benchmark, samples: Sequence[SampleScore], metric: str)
             f"{metric} of {benchmark.name} is no mean over questions, which are needed to ask a judge for some of "
             f"them; name another metric, such as {next(iter(found), benchmark.headline)}."
         )
-    repeats: dict[Key, list[float]] = {}
-    for value in found.get(metric, ()):
-        repeats.setdefault(value.key, []).append(value.value)
-    return {key: sum(values) / len(values) for key, values in repeats.items()}
+    return {key: one.value for key, one in by_key(found.get(metric, [])).items()}
 
 
 def by_question(base: Mapping[Key, float], other: Mapping[Key, float]) -> dict[str, float]:

@@ -33,7 +33,7 @@ NOTE = (
     "5 % for all pairs of a column together, by Holm)"
 )
 _SHARED = 0.5  # of either model's questions; two that have fewer in common aren't compared
-_LEAST_SUBJECTS = 6  # that count as draws of their own: claims.LEAST_QUESTIONS, without scipy.stats' half a second
+_LEAST_SUBJECTS = 6  # that count as draws of their own: claims.LEAST_QUESTIONS, whose import loads scipy
 
 
 def with_rank_ranges(

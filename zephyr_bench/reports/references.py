@@ -18,7 +18,8 @@ from zephyr_bench.fingerprint import short
 from zephyr_bench.reports.baselines import baseline_files, read_baseline
 from zephyr_bench.reports.ranking import rivals_told
 from zephyr_bench.reports.sides import Side, side_of
-from zephyr_bench.reports.standings import DRIFT, checkpoint_labels, left_out, runs_that_count
+from zephyr_bench.reports.standings import checkpoint_labels, left_out, runs_that_count
+from zephyr_bench.store.run_info import DRIFT
 
 if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo, Store

@@ -14,17 +14,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zephyr_bench import catalogue
-from zephyr_bench.benchmarks import open_benchmark
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.recipe import Recipe
 from zephyr_bench.records import Score
 from zephyr_bench.reports.contributions import contributions
 from zephyr_bench.reports.counted import COUNTS
+from zephyr_bench.reports.gate_margins import declared_of
 from zephyr_bench.reports.published import Published, load_published
 from zephyr_bench.reports.ranking import rivals_told
-from zephyr_bench.reports.standings import DRIFT, SEQUENTIAL
 from zephyr_bench.stats.equivalence import Equivalence, Figure, Reproduction, equivalence
+from zephyr_bench.store.run_info import DRIFT, SEQUENTIAL
 from zephyr_bench.store.where import quoted
 
 if TYPE_CHECKING:
@@ -227,15 +226,15 @@ class _Margins:
     def __init__(self, given: Mapping[str, float], include: Sequence[Path]) -> None:
         self._given = given
         self._include = include
-        self._known = set(catalogue.entries("benchmark", include))
 
     def of(self, figure: PublishedFigure) -> float | None:
         for name in (f"{figure.benchmark}:{figure.metric}", figure.benchmark):
             if name in self._given and (":" in name or figure.metric not in _OTHER_UNITS):
                 return self._given[name]
-        if figure.metric in _OTHER_UNITS or figure.benchmark not in self._known:
+        if figure.metric in _OTHER_UNITS:
             return None
-        return getattr(open_benchmark(figure.benchmark, include=self._include), "margin", None)
+        declared = declared_of(figure.benchmark, self._include)
+        return declared and declared[1]
 
 
 def _candidates(store: Store, recipe: Recipe, stage: str, theirs: str) -> list[tuple[RunInfo, str]]:

@@ -70,6 +70,12 @@ def text_fingerprint(text: str | None) -> str:
     return UNKNOWN if text is None else fingerprint(text).removeprefix("sha256:")[:_DIGITS]
 
 
+def texts_differ(base: Side, candidate: Side) -> bool:
+    """Also where one is missing, which may be another. Two sides without any don't differ."""
+    said = dict(base.said or {})
+    return said != dict(candidate.said or {}) or UNKNOWN in said.values()
+
+
 def lineage_told(lineage: Mapping[str, Any]) -> dict[str, Any]:
     """What one line can say of it: its plain values, without the steps that led there."""
     return {key: value for key, value in sorted(lineage.items()) if isinstance(value, (str, int, float, bool))}

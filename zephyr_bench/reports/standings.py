@@ -16,12 +16,10 @@ from zephyr_bench.records import Score
 from zephyr_bench.reports.counted import warnings
 from zephyr_bench.reports.protocols import differing_fields
 from zephyr_bench.reports.published import Published
+from zephyr_bench.store.run_info import DRIFT, SEQUENTIAL
 
 if TYPE_CHECKING:
     from zephyr_bench.store import RunInfo
-
-DRIFT = "drift"  # in a protocol: the baseline's answers graded again (pipeline/anchors.py), no result of the model's
-SEQUENTIAL = "sequential"  # likewise: judged in random order until the gate was certain (pipeline/sequential_gate.py)
 
 Scores = Mapping[str, Sequence[Score]]  # by run
 Labels = Mapping[tuple[str, str], str]  # by fingerprint and name
@@ -118,8 +116,7 @@ def runs_that_count(runs: Sequence[RunInfo]) -> list[RunInfo]:
 
 def is_limited(run: RunInfo) -> bool:
     """Whether it is a part of the benchmark: its first questions, some of its tasks, or what a gate needed."""
-    protocol = run.protocol
-    return protocol.get("limit") is not None or bool(protocol.get("only")) or SEQUENTIAL in protocol
+    return run.part not in ("", DRIFT)
 
 
 def left_out(runs: Sequence[RunInfo]) -> list[RunInfo]:
@@ -133,7 +130,7 @@ def left_out(runs: Sequence[RunInfo]) -> list[RunInfo]:
 
 
 def _key(run: RunInfo) -> _Key:
-    return run.model_fingerprint, run.model, run.benchmark, run.judge, run.rivals, run.references
+    return run.model_fingerprint, run.model, *run.grading
 
 
 def checkpoint_labels(runs: Sequence[RunInfo]) -> dict[tuple[str, str], str]:
@@ -150,7 +147,7 @@ def _remarks(runs: Sequence[RunInfo], labels: Labels) -> dict[str, tuple[str, ..
     """What a reader must know before comparing a run with the others of its column."""
     groups: dict[tuple[Any, ...], list[RunInfo]] = {}
     for run in runs:
-        groups.setdefault((run.benchmark, run.judge, run.rivals, run.references), []).append(run)
+        groups.setdefault(run.grading, []).append(run)
     told: dict[str, tuple[str, ...]] = {}
     for group in groups.values():
         usual = usual_run(group)

@@ -19,7 +19,6 @@ Array = NDArray[np.float64]
 
 _NEAR = 0.01  # of both models' variance: below, the difference of squares has lost digits
 _ROUNDING = 1e-12  # of the largest value, as in paired.py
-_COUNTED = 30  # changes, as in claims.py
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,8 @@ def _by_t(value: Array, stderr: Array, degrees: Array) -> Array:
 
 def _count(part: Part, value: Array, stderr: Array, p_value: Array, rounding: Array) -> None:
     """Put in the p-values of pairs whose changes are few and of one size: `claims.counted`."""
+    from zephyr_bench.stats.claims import COUNTED
+
     size, clusters = float(part.sizes[0]), len(part.sizes)
     if clusters < 2 or np.ptp(part.sizes) > 0:
         return
@@ -115,7 +116,7 @@ def _count(part: Part, value: Array, stderr: Array, p_value: Array, rounding: Ar
     squares = stderr**2 * (clusters - 1) * clusters + clusters * value**2  # of changes by cluster mean
     few = stderr == 0
     if part.swing is not None:
-        few |= squares <= 1.001 * _COUNTED * part.swing**2
+        few |= squares <= 1.001 * COUNTED * part.swing**2
     few &= value != 0
     for row, columns in _rows(few):
         changes = (part.sums[columns] - part.sums[row]) / size  # (pairs, clusters)
@@ -126,7 +127,7 @@ def _count(part: Part, value: Array, stderr: Array, p_value: Array, rounding: Ar
         smallest = np.where(sizes > 0, sizes, np.inf).min(axis=1)
         alike = largest - smallest <= 1e-9
         if part.swing is not None:
-            turned = alike & (np.abs(largest - part.swing) <= 1e-9 * part.swing) & (better + worse <= _COUNTED)
+            turned = alike & (np.abs(largest - part.swing) <= 1e-9 * part.swing) & (better + worse <= COUNTED)
         else:
             turned = np.zeros_like(alike)
         # all moved alike, so that there is no spread: from six on their count tells, else nothing does

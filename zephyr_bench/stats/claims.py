@@ -15,7 +15,7 @@ from zephyr_bench.stats.score_interval import score_interval, score_z
 from zephyr_bench.stats.sign_flips import MOST_TERMS, flipped_as_low, mcnemar_as_low
 
 LEAST_QUESTIONS = 6  # all of them worse, it is 1 / 2^6 likely by chance: 0.016; of five, 0.031
-_COUNTED = 30  # as many changes of one size, or fewer, are counted; beyond, the score interval and t's are one
+COUNTED = 30  # as many changes of one size, or fewer, are counted; beyond, the score interval and t's are one
 _SPARSE = 10  # with fewer changes, in at most half of the questions, those not seen yet widen the interval
 
 
@@ -116,7 +116,7 @@ def counted(found: Difference) -> bool:
     if found.stderr == 0 and changes.changed:
         return changes.changed >= LEAST_QUESTIONS
     # a grade that moved by 2 doesn't say that grades move by 2; a right answer gone wrong does
-    return changes.swing is not None and math.isclose(changes.size, changes.swing) and changes.changed <= _COUNTED
+    return changes.swing is not None and math.isclose(changes.size, changes.swing) and changes.changed <= COUNTED
 
 
 def spread(found: Difference) -> tuple[float, float] | None:

@@ -16,9 +16,9 @@ from sqlalchemy.types import Float, Text
 
 from zephyr_bench.store import rows
 from zephyr_bench.store.exact_text import ExactText, unescape
-from zephyr_bench.store.queries import WRITER, in_numbers, lineages_of
+from zephyr_bench.store.queries import WRITER, in_numbers, lineages_of, tags_of
 from zephyr_bench.store.run_info import PARTS, part_of
-from zephyr_bench.store.schema import runs, samples, scores, tags
+from zephyr_bench.store.schema import runs, samples, scores
 
 if TYPE_CHECKING:
     import pandas
@@ -120,13 +120,11 @@ def _about(connection: Connection, numbers: Sequence[int], status_of: StatusOf) 
     import numpy as np
 
     by_number: dict[int, Row[Any]] = {}
-    tagged: dict[int, list[str]] = {}
+    tagged = tags_of(connection, numbers)
     parts: dict[int, str] = {}
     for batch in rows.in_batches(numbers):
         query: Select[Any] = select(*_OF_RUN).where(in_numbers(runs.c.number, batch))
         by_number.update((run.number, run) for run in connection.execute(query))
-        for number, tag in connection.execute(select(tags).where(in_numbers(tags.c.run, batch)).order_by(tags.c.tag)):
-            tagged.setdefault(number, []).append(tag)
         told = select(runs.c.number, *(runs.c.protocol[name] for name in PARTS))
         for number, *values in connection.execute(told.where(in_numbers(runs.c.number, batch))):
             parts[number] = part_of(dict(zip(PARTS, values, strict=True)))

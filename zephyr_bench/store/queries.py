@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 from zephyr_bench.errors import UserError, did_you_mean
 from zephyr_bench.fingerprint import short
 from zephyr_bench.store import rows
+from zephyr_bench.store.run_info import DRIFT
 from zephyr_bench.store.schema import models, runs, tags
 from zephyr_bench.store.where import TREES, Joined, Not, Term, Where, holds, look_into, parse_where, tests_of
 
@@ -36,7 +37,7 @@ def matching(connection: Connection, where: str, status_of: Callable[[Row[Any]],
     query = select(*columns).where(_narrowed(tree)).order_by(runs.c.created.desc(), runs.c.number.desc())
     found = connection.execute(query).all()
     lineages = lineages_of(connection, (run.model_fingerprint for run in found)) if of_lineage else {}
-    tagged = _tags(connection) if "tag" in fields else {}
+    tagged = tags_of(connection) if "tag" in fields else {}
 
     def look_at(run: Row[Any]) -> Callable[[Term], Any]:
         def look(test: Term) -> Any:
@@ -79,14 +80,8 @@ def numbers_of(
 
     Without `drift`, none in which a gate only had a baseline's answers graded again: no result of its model's.
     """
-    query: Select[Any] = select(runs.c.number, *WRITER, runs.c.protocol["drift"].label("of_drift"))
-    query = query.order_by(runs.c.created.desc(), runs.c.number.desc())
-    if benchmark is not None:
-        query = query.where(runs.c.benchmark == benchmark)
-    if model is not None:
-        query = query.where(or_(runs.c.model == model, runs.c.model_fingerprint == model))
-    if wanted := list(tagged):
-        query = query.where(in_numbers(runs.c.number, with_tags(connection, wanted)))
+    query: Select[Any] = select(runs.c.number, *WRITER, runs.c.protocol[DRIFT].label("of_drift"))
+    query = filtered(connection, query, benchmark=benchmark, model=model, tagged=tagged)
     chosen = (run for run in connection.execute(query) if drift or run.of_drift is None)
     found = [run.number for run in chosen if status in (None, status_of(run))]
     if where is None:
@@ -95,12 +90,26 @@ def numbers_of(
     return [number for number in found if number in fitting]
 
 
+def filtered(
+    connection: Connection, query: Select[Any], *, benchmark: str | None, model: str | None, tagged: Iterable[str]
+) -> Select[Any]:
+    """A query of runs, narrowed and newest first. `model` is a name or a fingerprint, `tagged` tags to have all of."""
+    query = query.order_by(runs.c.created.desc(), runs.c.number.desc())
+    if benchmark is not None:
+        query = query.where(runs.c.benchmark == benchmark)
+    if model is not None:
+        query = query.where(or_(runs.c.model == model, runs.c.model_fingerprint == model))
+    if wanted := list(tagged):
+        query = query.where(in_numbers(runs.c.number, _with_tags(connection, wanted)))
+    return query
+
+
 def in_numbers(column: ColumnElement[int], numbers: Iterable[int]) -> ColumnElement[bool]:
     """However many: they are written into the statement, as databases limit its parameters."""
     return column.in_(bindparam(None, list(numbers), expanding=True, literal_execute=True))
 
 
-def with_tags(connection: Connection, wanted: Iterable[str]) -> set[int]:
+def _with_tags(connection: Connection, wanted: Iterable[str]) -> set[int]:
     """Numbers of the runs that have all these tags."""
     having = [set(connection.execute(select(tags.c.run).where(tags.c.tag == tag)).scalars()) for tag in wanted]
     return set.intersection(*having) if having else set()
@@ -120,10 +129,14 @@ def lineages_of(connection: Connection, fingerprints: Iterable[str]) -> dict[str
     return found
 
 
-def _tags(connection: Connection) -> dict[int, list[str]]:
+def tags_of(connection: Connection, numbers: Iterable[int] | None = None) -> dict[int, list[str]]:
+    """By a run's number, in their order; None: of all runs."""
+    query = select(tags).order_by(tags.c.tag)
+    chosen = [query] if numbers is None else (query.where(tags.c.run.in_(some)) for some in rows.in_batches(numbers))
     tagged: dict[int, list[str]] = {}
-    for run, tag in connection.execute(select(tags)):
-        tagged.setdefault(run, []).append(tag)
+    for part in chosen:
+        for run, tag in connection.execute(part):
+            tagged.setdefault(run, []).append(tag)
     return tagged
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from zephyr_bench.fingerprint import fingerprint
 from zephyr_bench.records import Judgment
 
-OF_A_GATE = ("drift", "sequential")  # whose judging it was: no difference in how an answer was made or graded
+DRIFT = "drift"  # in a protocol: the baseline's answers graded again (pipeline/anchors.py), no result of the model's
+SEQUENTIAL = "sequential"  # likewise: judged in random order until the gate was certain (pipeline/sequential_gate.py)
+OF_A_GATE = (DRIFT, SEQUENTIAL)  # whose judging it was: no difference in how an answer was made or graded
 # what a run of ours means that doesn't tell it: younger versions do, or only where it is otherwise
 MEANT: Mapping[str, Any] = {
     "order": "both",
@@ -92,6 +94,16 @@ class RunInfo:
     def part(self) -> str:
         """`limit`, `only`, `drift`, `sequential`, or several of them: why this is no result of the whole benchmark."""
         return part_of({name: self.protocol.get(name) for name in PARTS})
+
+    @property
+    def of_a_gate(self) -> bool:
+        """Judged for a gate, and no further than that took."""
+        return any(name in self.protocol for name in OF_A_GATE)
+
+    @property
+    def grading(self) -> tuple[str, str | None, tuple[str, ...], str | None]:
+        """Benchmark, judge, rivals and references: figures of one grading stand in one column."""
+        return self.benchmark, self.judge, self.rivals, self.references
 
     @property
     def imported(self) -> bool:

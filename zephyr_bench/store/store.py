@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Connection, Row, Select, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, delete, exists, insert, select, update
 
 from zephyr_bench import __version__
 from zephyr_bench.errors import UserError, did_you_mean
@@ -185,26 +185,18 @@ class Store:
 
         `tagged` names tags that a run has all of, `where` is as the command line takes it (where.py). Raises UserError.
         """
-        query = _RUNS.order_by(runs.c.created.desc(), runs.c.number.desc())
-        if benchmark is not None:
-            query = query.where(runs.c.benchmark == benchmark)
-        if model is not None:
-            query = query.where(or_(runs.c.model == model, runs.c.model_fingerprint == model))
+        query = _RUNS
         if trained_by is not None:
             query = query.where(models.c.lineage["stage_fingerprint"].as_string() == trained_by)
         with self._database.read() as connection:
-            chosen = (row for row in self._chosen(connection, query, tagged, where) if status in (None, _status(row)))
+            query = queries.filtered(connection, query, benchmark=benchmark, model=model, tagged=tagged)
+            chosen = (row for row in self._chosen(connection, query, where) if status in (None, _status(row)))
             found = list(islice(chosen, limit))
             return _infos(connection, found)
 
     @staticmethod
-    def _chosen(
-        connection: Connection, query: Select[Any], tagged: Iterable[str], where: str | None
-    ) -> Iterator[Row[Any]]:
-        """Those rows of a query of runs, in its order; with `where` newest first."""
-        tagged = list(tagged)
-        if tagged:
-            query = query.where(queries.in_numbers(runs.c.number, queries.with_tags(connection, tagged)))
+    def _chosen(connection: Connection, query: Select[Any], where: str | None) -> Iterator[Row[Any]]:
+        """Those rows of a query of runs, newest first."""
         if where is None:
             yield from connection.execute(query)
             return
@@ -330,7 +322,7 @@ class Store:
             run = _find(connection, run_id)
             taken = connection.execute(delete(tags).where(tags.c.run == run.number, tags.c.tag == tag))
             if taken.rowcount == 0:
-                known = _tags(connection, [run.number]).get(run.number, [])
+                known = queries.tags_of(connection, [run.number]).get(run.number, [])
                 raise UserError(f"run {run.id} has no tag '{tag}'.{did_you_mean(tag, known)}")
 
     def deletion(self, run_ids: Iterable[str], *, force: bool = False) -> Deletion:
@@ -463,7 +455,7 @@ def _find(connection: Connection, id: str) -> Row[Any]:
 
 
 def _infos(connection: Connection, found: list[Row[Any]]) -> list[RunInfo]:
-    tagged = _tags(connection, [run.number for run in found])
+    tagged = queries.tags_of(connection, [run.number for run in found])
     return [
         RunInfo(
             id=run.id,
@@ -485,14 +477,6 @@ def _infos(connection: Connection, found: list[Row[Any]]) -> list[RunInfo]:
         )
         for run in found
     ]
-
-
-def _tags(connection: Connection, numbers: list[int]) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    for batch in rows.in_batches(numbers):
-        for run, tag in connection.execute(select(tags).where(tags.c.run.in_(batch)).order_by(tags.c.tag)):
-            found.setdefault(run, []).append(tag)
-    return found
 
 
 def _delete_unused(connection: Connection) -> None:
